@@ -1,0 +1,20 @@
+/*
+ * url - the metadata URL: postgres://user[:password]@host[:port]/db?param=value.
+ *
+ * The password may come from the URL, META_PASSWORD, or a passfile (libpq's). It never reaches a
+ * log: url_redact() is what may be shown.
+ *
+ * Threads any · Blocking never
+ */
+#ifndef FS_BASE_URL_H
+#define FS_BASE_URL_H
+
+#include "fs/base/err.h"
+
+/* Accepts postgres:// and postgresql://. RC_INVALID says what is malformed, without the password. */
+MUST_CHECK enum rc url_check(const char *url, struct err *e);
+
+/* A heap copy with the password replaced by "****". The caller frees it; NULL without memory. */
+char *url_redact(const char *url);
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * meta - the handle on a volume's metadata: connections, lanes, the session, retries.
+ *
+ * A mutation takes a lane (a connection with a numbered row in tarn.slot), sends one call and waits
+ * for its COMMIT. When the answer is lost the same op is sent again on a new connection, and the
+ * slot row says whether it had arrived; so UNCERTAIN never leaves this module while the deadline
+ * lasts. Reads take any connection. Both wait for a restarting server until the deadline of the
+ * call, then fail with RC_UNAVAILABLE.
+ *
+ * Threads   any, between open and close
+ * Blocking  every verb waits for PostgreSQL: workers and FUSE threads only
+ * Units     deadlines are CLOCK_MONOTONIC milliseconds, set inside from options.timeout_ms
+ */
+#ifndef FS_META_META_H
+#define FS_META_META_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/base/err.h"
+#include "fs/meta/format.h"
+#include "fs/meta/types.h"
+
+struct meta;
+
+struct meta_options {
+    const char *url;         /* postgres://…; the password may come from META_PASSWORD */
+    const char *application; /* application_name: "tarn mount" */
+    unsigned max_conns;      /* connections and so lanes at most; 0: 4 */
+    uint64_t timeout_ms;     /* patience of one call through restarts; 0: 60 000 */
+    uint64_t connect_timeout_ms; /* of the first connection, which is not retried; 0: 10 000 */
+    bool is_read_only;       /* open no session, refuse mutations with EROFS */
+};
+
+/* The place this database is (row of tarn.local_site). */
+struct meta_site {
+    char *name, *role, *state; /* "primary" | "mirror" */
+    char *local_bucket, *origin_bucket; /* NULL: as the format row */
+    char *primary_url;
+    bool is_ready; /* a primary, or a mirror that has become consistent */
+    int64_t epoch;
+};
+
+/*
+ * Connect and read format row and site in one exchange.
+ *
+ * RC_INVALID      malformed URL
+ * RC_UNAVAILABLE  nobody answers
+ * RC_DENIED       wrong password or missing privilege
+ * RC_NOT_FOUND    the database holds no volume ("not formatted")
+ * RC_STALE        it holds a volume that Tarn has not adopted, or functions of another version
+ */
+MUST_CHECK enum rc meta_open(struct meta **out, const struct meta_options *options, struct err *e);
+
+/* Close the session if there is one, then the connections. */
+void meta_close(struct meta **meta);
+
+/* Both are valid until meta_close(); the format is replaced by meta_refresh(): take a reference. */
+const struct meta_site *meta_site(const struct meta *meta);
+struct format *meta_format_ref(struct meta *meta);
+void meta_format_unref(struct meta *meta, struct format **format);
+
+/*
+ * Begin a session: mutations need one. info is the JSON of §9 without its end.
+ * RC_DENIED on a mirror or a read-only server.
+ */
+MUST_CHECK enum rc meta_session_begin(struct meta *meta, const char *mount_point, struct err *e);
+uint64_t meta_session_id(const struct meta *meta); /* 0: none */
+
+struct meta_vitals {
+    int64_t used_space, used_inodes; /* of the volume, as last flushed by all clients */
+    bool format_changed;
+};
+
+/*
+ * The heartbeat: extend the session by the database's clock, re-read format and counters.
+ *
+ * RC_STALE    the session was reaped; a new one has been begun, locks are lost
+ * RC_INVALID  the volume is another one now (UUID changed or row gone): the mount must end
+ */
+MUST_CHECK enum rc meta_refresh(struct meta *meta, struct meta_vitals *out, struct err *e);
+
+/* Bring the accounting that replies asked for into the database; called each second and at close. */
+MUST_CHECK enum rc meta_flush_usage(struct meta *meta, struct err *e);
+/* The part that is not flushed yet. */
+void meta_pending_usage(struct meta *meta, int64_t *space, int64_t *inodes);
+
+/* Exchanges with PostgreSQL so far (for tests and .stats). */
+uint64_t meta_exchanges(const struct meta *meta);
+
+#endif

@@ -1,0 +1,74 @@
+-- Schema tarn_1: the metadata functions, one call for each file system operation.
+--
+-- Conventions of every file in this folder:
+--   * tables are named in full (public.jfs_node, tarn.slot): the apply worker and definer contexts
+--     run with an empty search_path, and the installer rewrites "public.jfs_" for volumes that live
+--     in another schema or carry a table prefix;
+--   * an expected refusal is returned as err (an errno), never raised;
+--   * arguments are named with a leading underscore;
+--   * a mutation begins with lane_begin() and ends with lane_end(), and checks everything before
+--     it changes anything.
+
+CREATE SCHEMA tarn_1;
+
+-- A refusal and nothing else.
+CREATE FUNCTION tarn_1.refuse(_err int4) RETURNS tarn.reply
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ROW(_err, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+               NULL, NULL, NULL, NULL, NULL, NULL, NULL)::tarn.reply
+$$;
+
+-- Take the lane's row for operation _op of session _sid.
+--
+-- Answers NULL in err when the operation is new and must now be carried out. Otherwise the answer
+-- is final: the stored reply of an operation that was carried out before, or ESTALE (116) when the
+-- session is gone or the number does not follow.
+--
+-- The row lock is held to the end of the transaction. Whoever ends a session deletes its slot rows
+-- first and so waits for operations in flight; after that the row is missing and _op is not 1.
+CREATE FUNCTION tarn_1.lane_begin(_sid int8, _lane int4, _op int8) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _last  int8;
+    _reply tarn.reply;
+BEGIN
+    SELECT op, reply INTO _last, _reply
+      FROM tarn.slot WHERE sid = _sid AND lane = _lane FOR NO KEY UPDATE;
+    IF NOT FOUND AND _op = 1 THEN
+        -- The first operation of a lane makes its row. The session row is held against a reaper.
+        PERFORM FROM public.jfs_session2 WHERE sid = _sid FOR KEY SHARE;
+        IF NOT FOUND THEN
+            RETURN tarn_1.refuse(116);
+        END IF;
+        INSERT INTO tarn.slot (sid, lane, op) VALUES (_sid, _lane, 0) ON CONFLICT DO NOTHING;
+        SELECT op, reply INTO _last, _reply
+          FROM tarn.slot WHERE sid = _sid AND lane = _lane FOR NO KEY UPDATE;
+    END IF;
+    IF _last = _op THEN
+        RETURN _reply;
+    END IF;
+    IF _last IS DISTINCT FROM _op - 1
+       OR NOT EXISTS (SELECT FROM public.jfs_session2 WHERE sid = _sid) THEN
+        RETURN tarn_1.refuse(116);
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Store the answer of operation _op, in the transaction that carried it out.
+CREATE FUNCTION tarn_1.lane_end(_sid int8, _lane int4, _op int8, _reply tarn.reply)
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE tarn.slot SET op = _op, reply = _reply WHERE sid = _sid AND lane = _lane;
+    RETURN _reply;
+END $$;
+
+-- Bytes that a regular file of this length occupies in the accounting: whole 4 KiB, at least one.
+CREATE FUNCTION tarn_1.space(_length int8) RETURNS int8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN _length <= 0 THEN 4096 ELSE (_length + 4095) / 4096 * 4096 END
+$$;
+
+-- The first inode of the trash; it and everything above it is trash, hour directories included.
+CREATE FUNCTION tarn_1.trash() RETURNS int8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT 9223372032828243968 $$;
