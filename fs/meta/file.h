@@ -65,7 +65,8 @@ MUST_CHECK enum rc meta_slices(struct meta *meta, ino_num ino, uint32_t first, u
 struct meta_written {
     uint32_t indx, pos, size;
     uint64_t id;
-    const uint32_t *sums; /* ceil(size / META_SUM_BYTES) CRC32Cs of the plaintext */
+    const uint32_t *sums; /* CRC32Cs of the plaintext, one for each meta_sum_bytes() of it */
+    uint32_t sums_count;
 };
 /*
  * Commit slices in order, in one transaction: records, references, sums, length, times.

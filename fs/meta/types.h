@@ -22,7 +22,13 @@ typedef uint64_t ino_num; /* an inode number */
 #define META_SYMLINK_MAX 4096
 #define META_XATTR_MAX 65536
 #define META_LENGTH_MAX ((uint64_t)1 << 57)
-#define META_SUM_BYTES ((uint32_t)256 << 10) /* plaintext under one CRC32C of block_sum */
+
+/* Plaintext under one CRC32C of block_sum: 256 KiB, or a block where blocks are smaller, so that
+ * every block can be checked by itself. */
+static inline uint32_t meta_sum_bytes(uint32_t block_bytes)
+{
+    return block_bytes < 262144 ? block_bytes : 262144;
+}
 
 enum node_type {
     NODE_FILE = 1,
@@ -75,7 +81,7 @@ struct slice_record {
 struct slice_sums {
     uint64_t id;
     uint32_t size;
-    uint32_t count;       /* ceil(size / META_SUM_BYTES) */
+    uint32_t count;       /* ceil(size / meta_sum_bytes(block size of the volume)) */
     const uint32_t *sums; /* owned by the chunk_view that holds this */
 };
 

@@ -1,0 +1,114 @@
+/*
+ * vfs - a mounted volume without FUSE: inodes, handles, reading, writing.
+ *
+ * What it promises:
+ *   - close-to-open: open() fetches attributes and slices anew; data cached from an earlier open is
+ *     used only if ctime, mtime, length and digest are equal;
+ *   - a read sees every write made through this vfs before it;
+ *   - vfs_fsync() == RC_OK: blocks are stored and the slices committed; it survives this process;
+ *   - an error of an upload or commit is reported by the next fsync, flush or close of the file,
+ *     and what could not be committed is never half visible.
+ *
+ * Threads   every verb from any thread
+ * Blocking  every verb may wait for PostgreSQL and the store; called by FUSE threads
+ */
+#ifndef FS_VFS_VFS_H
+#define FS_VFS_VFS_H
+
+#include "fs/cache/block.h"
+#include "fs/meta/file.h"
+#include "fs/meta/namespace.h"
+#include "fs/volume/volume.h"
+
+struct vfs;
+struct vfs_file; /* an open file */
+struct vfs_dir;  /* an open directory */
+
+struct vfs_options {
+    struct volume *volume;      /* outlives the vfs */
+    struct block_cache *cache;  /* outlives the vfs */
+    uint64_t buffer_bytes;      /* write buffers and read-ahead together; JuiceFS's 300 MiB */
+    uint64_t readahead_bytes;   /* at most, for one handle */
+    unsigned max_uploads;       /* parallel puts; 0: 20 */
+    bool is_read_only;
+    ino_num root;               /* META_ROOT, or the inode of --subdir */
+};
+
+MUST_CHECK enum rc vfs_open(struct vfs **out, const struct vfs_options *options, struct err *e);
+/* Flush every file, flush usage; says what could not be written. The handle is gone in any case. */
+MUST_CHECK enum rc vfs_close(struct vfs **vfs, struct err *e);
+
+/* Who asks. */
+struct vfs_caller {
+    uint32_t uid, gid, pid;
+};
+
+/* ---- names: META_ROOT in and out is the mount's root whatever --subdir says ---- */
+MUST_CHECK enum rc vfs_lookup(struct vfs *vfs, ino_num parent, struct bytes name,
+                              struct node_attr *out, struct err *e);
+MUST_CHECK enum rc vfs_mknod(struct vfs *vfs, const struct vfs_caller *who,
+                             const struct meta_create *what, struct node_attr *out, struct err *e);
+MUST_CHECK enum rc vfs_unlink(struct vfs *vfs, const struct vfs_caller *who, ino_num parent,
+                              struct bytes name, struct err *e);
+MUST_CHECK enum rc vfs_rmdir(struct vfs *vfs, const struct vfs_caller *who, ino_num parent,
+                             struct bytes name, struct err *e);
+MUST_CHECK enum rc vfs_rename(struct vfs *vfs, const struct vfs_caller *who, ino_num parent,
+                              struct bytes name, ino_num new_parent, struct bytes new_name,
+                              uint32_t flags, struct err *e);
+MUST_CHECK enum rc vfs_link(struct vfs *vfs, ino_num ino, ino_num parent, struct bytes name,
+                            struct node_attr *out, struct err *e);
+MUST_CHECK enum rc vfs_readlink(struct vfs *vfs, ino_num ino, struct buf *out, struct err *e);
+
+/* ---- attributes; length and times include writes that are still buffered here ---- */
+MUST_CHECK enum rc vfs_getattr(struct vfs *vfs, ino_num ino, struct node_attr *out, struct err *e);
+MUST_CHECK enum rc vfs_setattr(struct vfs *vfs, const struct meta_setattr *what,
+                               struct node_attr *out, struct err *e);
+MUST_CHECK enum rc vfs_statfs(struct vfs *vfs, struct meta_statfs *out, struct err *e);
+MUST_CHECK enum rc vfs_access(struct vfs *vfs, const struct vfs_caller *who, ino_num ino, int mask,
+                              struct err *e);
+MUST_CHECK enum rc vfs_getxattr(struct vfs *vfs, ino_num ino, const char *name, struct buf *out,
+                                struct err *e);
+MUST_CHECK enum rc vfs_listxattr(struct vfs *vfs, ino_num ino, struct buf *out, struct err *e);
+MUST_CHECK enum rc vfs_setxattr(struct vfs *vfs, ino_num ino, const char *name, struct bytes value,
+                                int flags, struct err *e);
+MUST_CHECK enum rc vfs_removexattr(struct vfs *vfs, ino_num ino, const char *name, struct err *e);
+
+/* ---- files ---- */
+/* flags: O_* of open(2). *keep_cache: what the kernel has cached of this inode is still right. */
+MUST_CHECK enum rc vfs_open_file(struct vfs *vfs, ino_num ino, int flags, struct vfs_file **out,
+                                 bool *keep_cache, struct err *e);
+/* Create and open in one exchange; with O_EXCL in flags EEXIST when there is one, else opens it. */
+MUST_CHECK enum rc vfs_create(struct vfs *vfs, const struct vfs_caller *who,
+                              const struct meta_create *what, int flags, struct node_attr *attr,
+                              struct vfs_file **out, struct err *e);
+/* Read up to size bytes at off; *got < size only at the end of the file. */
+MUST_CHECK enum rc vfs_read(struct vfs_file *file, uint64_t off, size_t size, uint8_t *out,
+                            size_t *got, struct err *e);
+/* Buffer size bytes at off. Waits while the write buffers are full. */
+MUST_CHECK enum rc vfs_write(struct vfs_file *file, const struct vfs_caller *who, uint64_t off,
+                             struct bytes data, struct err *e);
+/* Make everything written so far durable and visible. vfs_flush() is close(2)'s: the same. */
+MUST_CHECK enum rc vfs_fsync(struct vfs_file *file, struct err *e);
+MUST_CHECK enum rc vfs_fallocate(struct vfs_file *file, int mode, uint64_t off, uint64_t len,
+                                 struct err *e);
+/* SEEK_DATA / SEEK_HOLE. ENXIO past the end. */
+MUST_CHECK enum rc vfs_lseek(struct vfs_file *file, uint64_t off, int whence, uint64_t *out,
+                             struct err *e);
+/* The last close: flushes what is left, logs what fails. Sets *file to NULL. */
+void vfs_release(struct vfs_file **file);
+
+/* ---- directories ---- */
+MUST_CHECK enum rc vfs_opendir(struct vfs *vfs, ino_num ino, struct vfs_dir **out, struct err *e);
+/*
+ * The entry at position offset (0, then each entry's next_offset), "." and ".." first. *out is
+ * borrowed until the next call on the handle; NULL at the end. Stable under concurrent change: an
+ * entry that exists throughout is seen exactly once.
+ */
+MUST_CHECK enum rc vfs_readdir(struct vfs_dir *dir, uint64_t offset, bool with_attr,
+                               const struct dir_entry **out, uint64_t *next_offset, struct err *e);
+void vfs_releasedir(struct vfs_dir **dir);
+
+/* Call notify(ino) when the kernel's cached data and attributes of ino must go; set once at start. */
+void vfs_on_invalidate(struct vfs *vfs, void (*notify)(void *arg, ino_num ino), void *arg);
+
+#endif
