@@ -72,3 +72,15 @@ $$;
 -- The first inode of the trash; it and everything above it is trash, hour directories included.
 CREATE FUNCTION tarn_1.trash() RETURNS int8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT 9223372032828243968 $$;
+
+-- A row of jfs_node as an answer without usage. An upgraded volume has NULL where the format means
+-- 0, and uid, gid and rdev are unsigned numbers kept in signed columns.
+CREATE FUNCTION tarn_1.attributes(_n public.jfs_node) RETURNS tarn.reply
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ROW(0, _n.inode, _n.type, _n.flags, _n.mode, _n.uid::int8 & 4294967295,
+               _n.gid::int8 & 4294967295, _n.atime, _n.mtime, _n.ctime,
+               coalesce(_n.atimensec, 0), coalesce(_n.mtimensec, 0), coalesce(_n.ctimensec, 0),
+               _n.nlink, _n.length, coalesce(_n.rdev::int8 & 4294967295, 0),
+               coalesce(_n.parent, 0), coalesce(_n.access_acl_id, 0),
+               coalesce(_n.default_acl_id, 0), coalesce(_n.tier_id, 0), NULL)::tarn.reply
+$$;
