@@ -1,0 +1,12 @@
+"""What the system tests stand on: private PostgreSQL clusters, a proxy that delays and cuts, and the
+real programs of a build.
+
+    wait     conditions with a deadline, instead of sleeping
+    process  programs that are ended by their process id, whatever the test did
+    cluster  a private PostgreSQL cluster on a free port
+    proxy    a TCP proxy that understands PostgreSQL's messages
+    tree     what a directory tree shows, as data that can be compared
+    volume   formatting, mounting and restoring volumes
+    site     a primary, a mirror and their daemons
+    fixtures the pytest fixtures; a conftest.py imports them all
+"""

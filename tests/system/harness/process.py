@@ -1,0 +1,103 @@
+"""Programs under test: started with a log file, ended by process id.
+
+Every process that is still alive is killed when the registry is closed, so that a failing test
+leaves nothing behind. A killed mount daemon also releases whoever waits in its mount point.
+"""
+
+import os
+import signal
+import subprocess
+import threading
+
+_registry = {}
+_lock = threading.Lock()
+
+
+class Process:
+    """A long-running program with its output in a log file."""
+
+    def __init__(self, arguments, log, env=None, user=None, cwd=None):
+        self.arguments = [str(a) for a in arguments]
+        self.log_path = str(log)
+        options = {}
+        if user is not None:
+            options = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        with open(self.log_path, "ab") as out:
+            self.child = subprocess.Popen(
+                self.arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd,
+                env={**os.environ, **(env or {})}, start_new_session=True, **options)
+        with _lock:
+            _registry[self.child.pid] = self
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def is_running(self):
+        return self.child.poll() is None
+
+    def send(self, number):
+        if self.is_running():
+            self.child.send_signal(number)
+
+    def wait(self, timeout=30.0):
+        """Wait for the end and give the exit code."""
+        try:
+            code = self.child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.describe()} did not end within {timeout:g} s\n"
+                                 f"{self.log_tail()}") from None
+        with _lock:
+            _registry.pop(self.child.pid, None)
+        return code
+
+    def stop(self, number=signal.SIGTERM, timeout=30.0):
+        self.send(number)
+        return self.wait(timeout)
+
+    def kill(self):
+        self.send(signal.SIGKILL)
+        return self.wait(10)
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def log_tail(self, lines=30):
+        return "\n".join(self.log().splitlines()[-lines:])
+
+    def describe(self):
+        return f"{' '.join(self.arguments[:3])} … (pid {self.pid})"
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) * 1024
+        raise AssertionError(f"{self.describe()} has no resident memory: it has ended")
+
+
+def kill_all():
+    """Kill whatever is still running; the answer names it."""
+    with _lock:
+        leftover = list(_registry.values())
+    for process in leftover:
+        process.kill()
+    return [process.describe() for process in leftover]
+
+
+def running():
+    with _lock:
+        return [process for process in _registry.values() if process.is_running()]
+
+
+def run(arguments, timeout=60.0, env=None, check=True, input=None):
+    """Run a program to its end. Both outputs are text; with check its failure is an assertion."""
+    done = subprocess.run(
+        [str(a) for a in arguments], timeout=timeout, env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL if input is None else None, input=input,
+        capture_output=True, text=True, errors="replace")
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(str(a) for a in arguments)}\n"
+                             f"exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
