@@ -29,10 +29,9 @@ $$;
 CREATE FUNCTION tarn_1.lane_begin(_sid int8, _lane int4, _op int8) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _last  int8;
-    _reply tarn.reply;
+    _slot tarn.slot;
 BEGIN
-    SELECT op, reply INTO _last, _reply
+    SELECT * INTO _slot
       FROM tarn.slot WHERE sid = _sid AND lane = _lane FOR NO KEY UPDATE;
     IF NOT FOUND AND _op = 1 THEN
         -- The first operation of a lane makes its row. The session row is held against a reaper.
@@ -41,13 +40,13 @@ BEGIN
             RETURN tarn_1.refuse(116);
         END IF;
         INSERT INTO tarn.slot (sid, lane, op) VALUES (_sid, _lane, 0) ON CONFLICT DO NOTHING;
-        SELECT op, reply INTO _last, _reply
+        SELECT * INTO _slot
           FROM tarn.slot WHERE sid = _sid AND lane = _lane FOR NO KEY UPDATE;
     END IF;
-    IF _last = _op THEN
-        RETURN _reply;
+    IF _slot.op = _op AND _op > 0 THEN
+        RETURN _slot.reply;
     END IF;
-    IF _last IS DISTINCT FROM _op - 1
+    IF _slot.op IS DISTINCT FROM _op - 1
        OR NOT EXISTS (SELECT FROM public.jfs_session2 WHERE sid = _sid) THEN
         RETURN tarn_1.refuse(116);
     END IF;
