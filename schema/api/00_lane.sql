@@ -83,3 +83,9 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
                coalesce(_n.parent, 0), coalesce(_n.access_acl_id, 0),
                coalesce(_n.default_acl_id, 0), coalesce(_n.tier_id, 0), NULL)::tarn.reply
 $$;
+
+-- The time in the unit of jfs_node: microseconds since the epoch.
+CREATE FUNCTION tarn_1.clock_us() RETURNS int8
+LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8
+$$;
