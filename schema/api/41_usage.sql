@@ -1,0 +1,122 @@
+-- Accounting: what clients have gathered from the usage of replies, brought in once a second.
+--
+-- Everything is relative, so that clients need not know of each other. Rows are taken in ascending
+-- order, and the counters of the volume last, because every client waits for those.
+
+-- Add to the counters of the volume, in the order in which stock clients take them.
+CREATE FUNCTION tarn_1.count_volume(_space int8, _inodes int8) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF _inodes <> 0 THEN
+        INSERT INTO public.jfs_counter AS c (name, value) VALUES ('totalInodes', _inodes)
+            ON CONFLICT (name) DO UPDATE SET value = c.value + EXCLUDED.value;
+    END IF;
+    IF _space <> 0 THEN
+        INSERT INTO public.jfs_counter AS c (name, value) VALUES ('usedSpace', _space)
+            ON CONFLICT (name) DO UPDATE SET value = c.value + EXCLUDED.value;
+    END IF;
+END $$;
+
+-- The directories of a usage array, merged.
+CREATE FUNCTION tarn_1.usage_dirs(_usage int8[])
+RETURNS TABLE (dir int8, length int8, space int8, entries int8)
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT _usage[i], sum(_usage[i + 1])::int8, sum(_usage[i + 2])::int8, sum(_usage[i + 3])::int8
+      FROM generate_series(3, cardinality(_usage) - 3, 4) AS i
+     GROUP BY 1
+$$;
+
+-- Make the missing statistics of a directory by counting. What has been committed is in them
+-- already, the change that led here too.
+CREATE FUNCTION tarn_1.recount(_dir int8) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.jfs_dir_stats (inode, data_length, used_space, used_inodes)
+    SELECT _dir, coalesce(sum(n.length) FILTER (WHERE n.type = 1), 0),
+           coalesce(sum(CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END), 0), count(*)
+      FROM public.jfs_edge AS e JOIN public.jfs_node AS n ON n.inode = e.inode
+     WHERE e.parent = _dir
+    HAVING EXISTS (SELECT FROM public.jfs_node AS d WHERE d.inode = _dir AND d.type = 2)
+        ON CONFLICT (inode) DO NOTHING;
+END $$;
+
+CREATE FUNCTION tarn_1.count_dirs(_usage int8[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    _d record;
+BEGIN
+    FOR _d IN SELECT * FROM tarn_1.usage_dirs(_usage) AS u ORDER BY u.dir LOOP
+        UPDATE public.jfs_dir_stats AS s
+           SET data_length = s.data_length + _d.length, used_space = s.used_space + _d.space,
+               used_inodes = s.used_inodes + _d.entries
+         WHERE s.inode = _d.dir;
+        IF NOT FOUND THEN
+            PERFORM tarn_1.recount(_d.dir);
+        END IF;
+    END LOOP;
+END $$;
+
+-- Add to the quota of every directory above the changed ones. The way up is bounded, for a damaged
+-- volume may hold a circle; it ends at the trash, which no quota covers.
+CREATE FUNCTION tarn_1.count_quotas(_usage int8[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    _q record;
+BEGIN
+    FOR _q IN
+        WITH RECURSIVE up (dir, space, entries, depth) AS (
+            SELECT u.dir, u.space, u.entries, 0 FROM tarn_1.usage_dirs(_usage) AS u
+            UNION ALL
+            SELECT n.parent, up.space, up.entries, up.depth + 1
+              FROM up JOIN public.jfs_node AS n ON n.inode = up.dir
+             WHERE up.dir > 1 AND up.dir < tarn_1.trash() AND up.depth < 10000
+        )
+        SELECT q.inode, sum(up.space)::int8 AS space, sum(up.entries)::int8 AS entries
+          FROM up JOIN public.jfs_dir_quota AS q ON q.inode = up.dir
+         WHERE up.dir < tarn_1.trash()
+         GROUP BY q.inode ORDER BY q.inode
+    LOOP
+        UPDATE public.jfs_dir_quota AS d
+           SET used_space = d.used_space + _q.space, used_inodes = d.used_inodes + _q.entries
+         WHERE d.inode = _q.inode;
+    END LOOP;
+END $$;
+
+-- _ug is {uid, gid, space, inodes, …}. An owner seen for the first time gets a row without limits.
+CREATE FUNCTION tarn_1.count_owners(_ug int8[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.jfs_user_group_quota AS q
+           (qtype, qkey, max_space, max_inodes, used_space, used_inodes)
+    SELECT t, _ug[i + t - 1], -1, -1, sum(_ug[i + 2]), sum(_ug[i + 3])
+      FROM generate_series(1, cardinality(_ug) - 3, 4) AS i, generate_series(1, 2) AS t
+     GROUP BY 1, 2 ORDER BY 1, 2
+        ON CONFLICT (qtype, qkey) DO UPDATE
+       SET used_space = q.used_space + EXCLUDED.used_space,
+           used_inodes = q.used_inodes + EXCLUDED.used_inodes;
+END $$;
+
+-- _usage is {space, inodes, directory, length, space, entries, …} as in tarn.reply.
+CREATE FUNCTION tarn_1.usage_flush(_sid int8, _lane int4, _op int8, _usage int8[], _ug int8[])
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _reply  tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _format jsonb;
+BEGIN
+    IF _reply.err IS NOT NULL THEN
+        RETURN _reply;
+    END IF;
+    _format := (SELECT s.value::jsonb FROM public.jfs_setting AS s WHERE s.name = 'format');
+    IF (_format ->> 'DirStats')::bool THEN
+        PERFORM tarn_1.count_dirs(_usage);
+        IF EXISTS (SELECT FROM public.jfs_dir_quota) THEN
+            PERFORM tarn_1.count_quotas(_usage);
+        END IF;
+    END IF;
+    IF (_format ->> 'UserGroupQuota')::bool THEN
+        PERFORM tarn_1.count_owners(_ug);
+    END IF;
+    PERFORM tarn_1.count_volume(coalesce(_usage[1], 0), coalesce(_usage[2], 0));
+    RETURN tarn_1.lane_end(_sid, _lane, _op, tarn_1.refuse(0));
+END $$;
