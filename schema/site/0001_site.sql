@@ -132,18 +132,19 @@ CREATE TABLE tarn.local_site (
 -- Copy mode: one row for each slice whose blocks here are not yet as the metadata wants them.
 -- The trigger and the workers both upsert it; it is removed when the work is done.
 CREATE TABLE tarn.slice_state (
-    slice      int8 PRIMARY KEY,
-    size       int4 NOT NULL,
-    want       text NOT NULL CHECK (want IN ('copy', 'delete')),
-    ordered_at timestamptz NOT NULL DEFAULT now(),
+    slice        int8 PRIMARY KEY,
+    size         int4 NOT NULL,
+    want         text NOT NULL CHECK (want IN ('copy', 'delete')),
+    ordered_at   timestamptz NOT NULL DEFAULT now(),
     -- A worker owns the row while now() < leased_until; fence counts leases, and a worker whose
     -- fence is no longer the row's has lost it.
     leased_until timestamptz,
-    fence      int8 NOT NULL DEFAULT 0,
-    attempts   int4 NOT NULL DEFAULT 0,
-    not_before timestamptz NOT NULL DEFAULT now(),
-    last_error text
+    fence        int8 NOT NULL DEFAULT 0,
+    attempts     int4 NOT NULL DEFAULT 0,
+    not_before   timestamptz NOT NULL DEFAULT now(),
+    last_error   text
 ) WITH (fillfactor = 70);
+CREATE INDEX slice_state_due ON tarn.slice_state (not_before);
 
 -- Named positions of walks over existing rows: back-fill of history, audits.
 CREATE TABLE tarn.cursor (

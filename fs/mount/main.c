@@ -1,0 +1,364 @@
+/*
+ * tarn-mount: composes a volume, its caches and a vfs, and serves them through FUSE.
+ *
+ * Order of the way in: options, volume (one exchange), session, caches, vfs, FUSE, ready. The way
+ * out is the reverse: no more requests, flush every file, end the session, unmount. Whatever could
+ * not be stored is named in the log and in the exit code.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "fs/base/daemon.h"
+#include "fs/base/http.h"
+#include "fs/base/log.h"
+#include "fs/base/loop.h"
+#include "fs/base/thread.h"
+#include "fs/base/url.h"
+#include "fs/mount/mount.h"
+#include "fs/mount/options.h"
+#include "fs/mount/serve.h"
+
+#define READ_AHEAD_KB 1024
+#define MAX_BACKGROUND 200
+
+struct program {
+    struct mount_options options;
+    const char *url;
+    char *redacted_url;
+    char mount_point[PATH_MAX];
+    bool is_read_only;
+
+    struct loop *loop; /* signals and the HTTP service */
+    struct http_service *http;
+    struct volume *volume;
+    struct block_cache *cache;
+    struct mount mount; /* vfs and session */
+    bool is_mounted;
+    struct serve *serve;
+    struct daemon_start *start;
+};
+
+/* ---------------------------------------------------------------------------------- the volume */
+
+/* Writing what the rules of a volume ask for and we do not do would corrupt it for its others. */
+static enum rc check_can_write(struct program *p, struct err *e)
+{
+    struct meta *meta = volume_meta(p->volume);
+    struct format *format = meta_format_ref(meta);
+    const char *why = format->change_log  ? "it keeps a change log"
+                      : format->enable_acl ? "POSIX ACLs are on"
+                                           : NULL;
+    meta_format_unref(meta, &format);
+    if (!why)
+        return RC_OK;
+    return err_fail(e, RC_INVALID,
+                    "cannot write to this volume because %s; mount it with --read-only", why);
+}
+
+static enum rc open_volume(struct program *p, struct err *e)
+{
+    const struct mount_options *o = &p->options;
+    const struct volume_options options = {
+        .meta = {.url = p->url,
+                 .application = "tarn mount",
+                 .max_conns = (unsigned)o->meta_conns,
+                 .timeout_ms = (uint64_t)o->meta_timeout_ms,
+                 .is_read_only = o->read_only || o->ro},
+        .bucket = o->bucket,
+        .needs_ready = true,
+        .checks_uuid = true,
+    };
+    if (volume_open(&p->volume, &options, e))
+        return e->code;
+    const struct meta_site *site = meta_site(volume_meta(p->volume));
+    p->is_read_only = options.meta.is_read_only || strcmp(site->role, "mirror") == 0;
+    if (p->is_read_only)
+        return RC_OK;
+    if (check_can_write(p, e))
+        return e->code;
+    return meta_session_begin(volume_meta(p->volume), p->mount_point, e);
+}
+
+static enum rc find_root(struct program *p, ino_num *out, struct err *e)
+{
+    *out = META_ROOT;
+    const char *subdir = p->options.subdir;
+    if (!subdir || !*subdir || strcmp(subdir, "/") == 0)
+        return RC_OK;
+    struct node_attr attr;
+    const struct bytes path = {(const uint8_t *)subdir, strlen(subdir)};
+    if (meta_resolve(volume_meta(p->volume), META_ROOT, path, &attr, e))
+        return err_note(e, "could not find subdir \"%s\"", subdir);
+    if (attr.type != NODE_DIRECTORY)
+        return err_fail(e, RC_INVALID, "subdir \"%s\" is not a directory", subdir);
+    *out = attr.ino;
+    return RC_OK;
+}
+
+static enum rc open_vfs(struct program *p, struct err *e)
+{
+    const struct mount_options *o = &p->options;
+    const struct block_cache_options cache = {
+        .volume = p->volume,
+        .disk_dir = o->cache_bytes > 0 ? o->cache_dir : NULL,
+        .disk_bytes = (uint64_t)o->cache_bytes,
+        .free_ratio = (double)o->free_space_percent / 100,
+        .memory_bytes = (uint64_t)o->buffer_bytes,
+        .max_fetches = (unsigned)o->max_downloads,
+    };
+    struct vfs_options vfs = {
+        .volume = p->volume,
+        .buffer_bytes = (uint64_t)o->buffer_bytes,
+        .readahead_bytes = (uint64_t)o->readahead_bytes,
+        .max_uploads = (unsigned)o->max_uploads,
+        .is_read_only = p->is_read_only,
+    };
+    if (find_root(p, &vfs.root, e) || block_cache_open(&p->cache, &cache, e))
+        return e->code;
+    vfs.cache = p->cache;
+    return vfs_open(&p->mount.vfs, &vfs, e);
+}
+
+/* ------------------------------------------------------------------------------------- the FUSE */
+
+static void want(struct fuse_conn_info *conn, unsigned capability, bool wanted)
+{
+    if (wanted && (conn->capable & capability))
+        conn->want |= capability;
+    else
+        conn->want &= ~capability;
+}
+
+static void on_init(UNUSED void *userdata, struct fuse_conn_info *conn)
+{
+    /* Truncation at open comes as SETATTR, and the umask is applied beside the inherited ACL. */
+    want(conn, FUSE_CAP_ATOMIC_O_TRUNC, false);
+    want(conn, FUSE_CAP_DONT_MASK, true);
+    want(conn, FUSE_CAP_CACHE_SYMLINKS, true);
+    want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
+    want(conn, FUSE_CAP_AUTO_INVAL_DATA, true);
+    want(conn, FUSE_CAP_HANDLE_KILLPRIV, true);
+    /* A reply larger than the pipe falls back to copying twice (measured): plain writes instead. */
+    want(conn, FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE, false);
+    want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
+    conn->max_write = MOUNT_IO_BYTES;
+    conn->max_readahead = MOUNT_IO_BYTES;
+    conn->max_background = MAX_BACKGROUND;
+    conn->congestion_threshold = MAX_BACKGROUND * 3 / 4;
+}
+
+static void on_invalidate(void *arg, ino_num ino)
+{
+    struct mount *m = arg;
+    /* The kernel may not know the inode: nothing to do then. */
+    (void)fuse_lowlevel_notify_inval_inode(m->session, ino, 0, 0);
+}
+
+static enum rc compose_fuse_options(const struct program *p, struct buf *out, struct err *e)
+{
+    return buf_addf(out, e, "fsname=tarn:%s,subtype=tarn,default_permissions,nosuid,nodev%s%s",
+                    volume_name(p->volume), p->options.no_allow_other ? "" : ",allow_other",
+                    p->is_read_only ? ",ro" : "");
+}
+
+static enum rc open_session(struct program *p, struct err *e)
+{
+    auto_buf struct buf text;
+    buf_init(&text, 1024);
+    const char *options;
+    if (compose_fuse_options(p, &text, e) || buf_cstr(&text, &options, e))
+        return e->code;
+
+    struct fuse_lowlevel_ops ops = {.init = on_init};
+    ops_name_fill(&ops);
+    ops_file_fill(&ops);
+    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+    bool is_filled = fuse_opt_add_arg(&args, "tarn-mount") == 0 &&
+                     fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, options) == 0;
+    if (is_filled)
+        p->mount.session = fuse_session_new(&args, &ops, sizeof(ops), &p->mount);
+    fuse_opt_free_args(&args);
+    if (!p->mount.session)
+        return err_fail(e, RC_IO, "could not make a FUSE session");
+    return RC_OK;
+}
+
+/* Buffered reads stay at 128 KiB until the kernel's read-ahead is raised after the mount. */
+static void raise_read_ahead(const struct program *p)
+{
+    struct stat st;
+    char path[96];
+    if (stat(p->mount_point, &st) == -1)
+        return;
+    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
+             minor(st.st_dev));
+    FILE *file = fopen(path, "we");
+    if (!file || fprintf(file, "%d\n", READ_AHEAD_KB) < 0)
+        log_debug("could not raise the kernel's read-ahead of %s", p->mount_point);
+    if (file)
+        fclose(file);
+}
+
+static enum rc mount_session(struct program *p, struct err *e)
+{
+    if (fuse_session_mount(p->mount.session, p->mount_point))
+        return err_fail(e, RC_IO, "could not mount on \"%s\"; is /dev/fuse there, and fusermount3?",
+                        p->mount_point);
+    p->is_mounted = true;
+    vfs_on_invalidate(p->mount.vfs, on_invalidate, &p->mount);
+    return serve_open(&p->serve, p->mount.session, (unsigned)p->options.threads, e);
+}
+
+/* ------------------------------------------------------------------------------- the life of it */
+
+static void on_stop_signal(int signum, void *arg)
+{
+    struct program *p = arg;
+    log_info("leaving on signal %d", signum);
+    serve_stop(p->serve);
+}
+
+static enum rc open_loop(struct program *p, struct err *e)
+{
+    if (loop_spawn(&p->loop, "loop", e) || loop_signal(p->loop, SIGTERM, on_stop_signal, p, e) ||
+        loop_signal(p->loop, SIGINT, on_stop_signal, p, e))
+        return e->code;
+    if (!p->options.metrics)
+        return RC_OK;
+    return http_service_open(&p->http, p->loop, p->options.metrics, e);
+}
+
+/* The kernel calls back into the mount to answer stat(), so this waits in a thread of its own. */
+static void *announce(void *arg)
+{
+    struct program *p = arg;
+    raise_read_ahead(p);
+    log_info("mounted %s on %s%s", volume_name(p->volume), p->mount_point,
+             p->is_read_only ? " read-only" : "");
+    if (p->http)
+        http_service_ready(p->http, true);
+    daemon_notify("READY=1");
+    daemon_ready(&p->start);
+    return NULL;
+}
+
+static enum rc serve_until_end(struct program *p, struct err *e)
+{
+    pthread_t announcer;
+    if (thread_start(&announcer, "announce", 0, announce, p, e))
+        return e->code;
+    serve_run(p->serve);
+    pthread_join(announcer, NULL);
+    return RC_OK;
+}
+
+static enum rc bring_up(struct program *p, struct err *e)
+{
+    if (open_volume(p, e) || open_vfs(p, e) || open_session(p, e) || mount_session(p, e))
+        return e->code;
+    return open_loop(p, e);
+}
+
+/* Requests have ended: store what is buffered, then let go of everything. */
+static enum rc tear_down(struct program *p, struct err *e)
+{
+    daemon_notify("STOPPING=1");
+    enum rc rc = RC_OK;
+    loop_close(&p->loop);
+    if (p->mount.vfs)
+        rc = vfs_close(&p->mount.vfs, e);
+    block_cache_close(&p->cache);
+    volume_close(&p->volume);
+    if (p->is_mounted)
+        fuse_session_unmount(p->mount.session);
+    serve_close(&p->serve);
+    if (p->mount.session)
+        fuse_session_destroy(p->mount.session);
+    return rc;
+}
+
+static int exit_code_of(const struct err *e)
+{
+    bool is_bucket = strstr(e->text, "bucket") != NULL;
+    if (is_bucket && (e->code == RC_NOT_FOUND || e->code == RC_INVALID))
+        return EXIT_STORE;
+    return exit_code_for(e->code);
+}
+
+static int fail(struct program *p, const struct err *e)
+{
+    int code = exit_code_of(e);
+    if (p->start)
+        daemon_failed(&p->start, code, e->text);
+    else
+        fprintf(stderr, "tarn mount: %s\n", e->text);
+    return code;
+}
+
+static enum rc check_mount_point(struct program *p, const char *given, struct err *e)
+{
+    struct stat st;
+    if (!realpath(given, p->mount_point))
+        return err_os(e, errno, "cannot mount on \"%s\"", given);
+    if (stat(p->mount_point, &st) == -1)
+        return err_os(e, errno, "cannot mount on \"%s\"", given);
+    if (!S_ISDIR(st.st_mode))
+        return err_fail(e, RC_INVALID, "cannot mount on \"%s\": it is not a directory", given);
+    return RC_OK;
+}
+
+static enum rc prepare(struct program *p, const struct conf_result *conf, struct err *e)
+{
+    const struct mount_options *o = &p->options;
+    enum log_level level;
+    if (log_level_parse(o->log_level, &level, e))
+        return e->code;
+    log_init("tarn-mount", level, strcmp(o->log_format, "json") == 0);
+    daemon_harden();
+
+    p->url = conf->arguments[0];
+    if (url_check(p->url, e) || check_mount_point(p, conf->arguments[1], e))
+        return e->code;
+    p->redacted_url = url_redact(p->url);
+    p->mount.redacted_url = p->redacted_url ? p->redacted_url : "";
+    p->mount.attr_seconds = (double)o->attr_ms / 1000;
+    p->mount.entry_seconds = (double)o->entry_ms / 1000;
+    p->mount.dir_entry_seconds = (double)o->dir_entry_ms / 1000;
+    if (pthread_key_create(&p->mount.read_buffer, free))
+        return err_fail(e, RC_IO, "could not make a thread key");
+    return o->background ? daemon_detach(&p->start, o->log, e) : RC_OK;
+}
+
+int main(int argc, char **argv)
+{
+    static struct program p;
+    struct conf_result conf;
+    struct err e = ERR_INIT;
+
+    if (conf_parse(&mount_command, argc, argv, &p.options, &conf, &e)) {
+        fprintf(stderr, "tarn mount: %s; see tarn mount --help\n", e.text);
+        return EXIT_USAGE;
+    }
+    if (conf.help_wanted) {
+        conf_help(&mount_command, stdout);
+        return EXIT_DONE;
+    }
+    int code = EXIT_DONE;
+    if (prepare(&p, &conf, &e) || bring_up(&p, &e) || serve_until_end(&p, &e))
+        code = fail(&p, &e);
+
+    struct err end = ERR_INIT;
+    if (tear_down(&p, &end)) {
+        log_err(LOG_LEVEL_ERROR, &end, "not everything could be stored");
+        code = EXIT_FAILED;
+    }
+    conf_release(&conf);
+    free(p.redacted_url);
+    return code;
+}

@@ -1,0 +1,54 @@
+/*
+ * mount - what the parts of the FUSE program share: the vfs behind it, how long the kernel may
+ * believe us, and the request handlers.
+ *
+ * libfuse lives in this folder only.
+ *
+ * Threads   the struct is constant while requests are served
+ */
+#ifndef FS_MOUNT_MOUNT_H
+#define FS_MOUNT_MOUNT_H
+
+#ifndef FUSE_USE_VERSION
+#define FUSE_USE_VERSION 314
+#endif
+
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+
+#include "fs/vfs/vfs.h"
+
+struct mount {
+    struct vfs *vfs;
+    struct fuse_session *session;
+    double attr_seconds, entry_seconds, dir_entry_seconds; /* kernel cache times */
+    const char *redacted_url;
+    pthread_key_t read_buffer;   /* each thread's buffer for replies to READ */
+};
+
+/* The mount that a request belongs to. */
+static inline struct mount *mount_of(fuse_req_t req)
+{
+    return fuse_req_userdata(req);
+}
+
+/* Largest READ and WRITE that we take. */
+#define MOUNT_IO_BYTES ((size_t)1 << 20)
+
+/* Fill in the handlers of ops_name.c and ops_file.c. */
+void ops_name_fill(struct fuse_lowlevel_ops *ops);
+void ops_file_fill(struct fuse_lowlevel_ops *ops);
+
+/* Answer with the errno of e; what and ino are for the log. */
+void mount_reply_err(fuse_req_t req, const struct err *e, const char *what, fuse_ino_t ino);
+/* The FUSE form of an entry that was looked up or made. */
+struct fuse_entry_param mount_entry(const struct mount *m, const struct node_attr *attr);
+struct vfs_caller mount_caller(fuse_req_t req);
+
+/*
+ * The value of an extended attribute by which a mount tells tools about itself (user.tarn.pid,
+ * user.tarn.meta, user.tarn.version on its root): not stored, not listed. False: no such name.
+ */
+bool mount_identity(const struct mount *m, const char *name, char *out, size_t size);
+
+#endif

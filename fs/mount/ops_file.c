@@ -1,0 +1,282 @@
+/*
+ * Requests about open files and directories. fi->fh is the vfs handle; the kernel sends nothing for
+ * a handle after its release, so a handle needs no count of its own here.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/mount/mount.h"
+#include "fs/mount/op_timer.h"
+#include "fs/mount/reply.h"
+
+OP_METRIC(open)
+OP_METRIC(create)
+OP_METRIC(read)
+OP_METRIC(write)
+OP_METRIC(flush)
+OP_METRIC(fsync)
+OP_METRIC(release)
+OP_METRIC(fallocate)
+OP_METRIC(lseek)
+OP_METRIC(opendir)
+OP_METRIC(readdir)
+
+static struct vfs_file *file_of(const struct fuse_file_info *fi)
+{
+    return (struct vfs_file *)(uintptr_t)fi->fh;
+}
+
+static struct vfs_dir *dir_of(const struct fuse_file_info *fi)
+{
+    return (struct vfs_dir *)(uintptr_t)fi->fh;
+}
+
+static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    OP_TIMER(open);
+    struct err e = ERR_INIT;
+    struct vfs_file *file;
+    bool keep_cache;
+    if (vfs_open_file(mount_of(req)->vfs, ino, fi->flags, &file, &keep_cache, &e)) {
+        mount_reply_err(req, &e, "open", ino);
+        return;
+    }
+    fi->fh = (uintptr_t)file;
+    fi->keep_cache = keep_cache;
+    /* Interrupted: the kernel will not send a release for this handle. */
+    if (fuse_reply_open(req, fi) == -ENOENT)
+        vfs_release(&file);
+}
+
+static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                      struct fuse_file_info *fi)
+{
+    OP_TIMER(create);
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    const struct vfs_caller who = mount_caller(req);
+    const struct meta_create what = {
+        .parent = parent,
+        .name = {(const uint8_t *)name, strlen(name)},
+        .type = NODE_FILE,
+        .mode = mode & 07777,
+        .umask = ctx->umask,
+        .uid = ctx->uid,
+        .gid = ctx->gid,
+    };
+    struct err e = ERR_INIT;
+    struct node_attr attr;
+    struct vfs_file *file;
+    if (vfs_create(mount_of(req)->vfs, &who, &what, fi->flags, &attr, &file, &e)) {
+        mount_reply_err(req, &e, "create", parent);
+        return;
+    }
+    fi->fh = (uintptr_t)file;
+    struct fuse_entry_param entry = mount_entry(mount_of(req), &attr);
+    if (fuse_reply_create(req, &entry, fi) == -ENOENT)
+        vfs_release(&file);
+}
+
+/* The thread's own buffer: a fresh megabyte for each request would be paid in page faults. */
+static uint8_t *read_buffer(const struct mount *m)
+{
+    uint8_t *buffer = pthread_getspecific(m->read_buffer);
+    if (!buffer) {
+        buffer = malloc(MOUNT_IO_BYTES);
+        if (buffer && pthread_setspecific(m->read_buffer, buffer)) {
+            free(buffer);
+            buffer = NULL;
+        }
+    }
+    return buffer;
+}
+
+static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                    struct fuse_file_info *fi)
+{
+    OP_TIMER(read);
+    struct err e = ERR_INIT;
+    uint8_t *buffer = read_buffer(mount_of(req));
+    size_t got = 0;
+    if (!buffer || size > MOUNT_IO_BYTES)
+        fuse_reply_err(req, buffer ? EINVAL : ENOMEM);
+    else if (vfs_read(file_of(fi), (uint64_t)off, size, buffer, &got, &e))
+        mount_reply_err(req, &e, "read", ino);
+    else
+        fuse_reply_buf(req, (const char *)buffer, got);
+}
+
+static void on_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
+                     struct fuse_file_info *fi)
+{
+    OP_TIMER(write);
+    struct err e = ERR_INIT;
+    const struct vfs_caller who = mount_caller(req);
+    if (vfs_write(file_of(fi), &who, (uint64_t)off,
+                  (struct bytes){(const uint8_t *)data, size}, &e))
+        mount_reply_err(req, &e, "write", ino);
+    else
+        fuse_reply_write(req, size);
+}
+
+static void on_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    OP_TIMER(flush);
+    struct err e = ERR_INIT;
+    (void)!vfs_fsync(file_of(fi), &e);
+    mount_reply_err(req, &e, "flush", ino);
+}
+
+static void on_fsync(fuse_req_t req, fuse_ino_t ino, UNUSED int is_datasync,
+                     struct fuse_file_info *fi)
+{
+    OP_TIMER(fsync);
+    struct err e = ERR_INIT;
+    (void)!vfs_fsync(file_of(fi), &e);
+    mount_reply_err(req, &e, "fsync", ino);
+}
+
+static void on_release(fuse_req_t req, UNUSED fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    OP_TIMER(release);
+    struct vfs_file *file = file_of(fi);
+    vfs_release(&file);
+    fuse_reply_err(req, 0);
+}
+
+static void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t length,
+                         struct fuse_file_info *fi)
+{
+    OP_TIMER(fallocate);
+    struct err e = ERR_INIT;
+    (void)!vfs_fallocate(file_of(fi), mode, (uint64_t)off, (uint64_t)length, &e);
+    mount_reply_err(req, &e, "fallocate", ino);
+}
+
+static void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+                     struct fuse_file_info *fi)
+{
+    OP_TIMER(lseek);
+    struct err e = ERR_INIT;
+    uint64_t found;
+    if (vfs_lseek(file_of(fi), (uint64_t)off, whence, &found, &e))
+        mount_reply_err(req, &e, "lseek", ino);
+    else
+        fuse_reply_lseek(req, (off_t)found);
+}
+
+static void on_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    OP_TIMER(opendir);
+    struct err e = ERR_INIT;
+    struct vfs_dir *dir;
+    if (vfs_opendir(mount_of(req)->vfs, ino, &dir, &e)) {
+        mount_reply_err(req, &e, "opendir", ino);
+        return;
+    }
+    fi->fh = (uintptr_t)dir;
+    if (fuse_reply_open(req, fi) == -ENOENT)
+        vfs_releasedir(&dir);
+}
+
+static void on_releasedir(fuse_req_t req, UNUSED fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct vfs_dir *dir = dir_of(fi);
+    vfs_releasedir(&dir);
+    fuse_reply_err(req, 0);
+}
+
+static bool is_dot(const struct dir_entry *entry)
+{
+    return entry->name[0] == '.' &&
+           (entry->name_size == 1 || (entry->name_size == 2 && entry->name[1] == '.'));
+}
+
+/* Append one entry; the bytes it takes, more than room when it does not fit. */
+static size_t add_entry(fuse_req_t req, char *at, size_t room, const struct dir_entry *entry,
+                        bool plus, uint64_t next_offset)
+{
+    char name[META_NAME_MAX + 1];
+    memcpy(name, entry->name, entry->name_size);
+    name[entry->name_size] = '\0';
+    if (!plus) {
+        const struct stat st = {.st_ino = entry->attr.ino,
+                                .st_mode = reply_type_bits(entry->attr.type)};
+        return fuse_add_direntry(req, at, room, name, &st, (off_t)next_offset);
+    }
+    struct fuse_entry_param param = mount_entry(mount_of(req), &entry->attr);
+    /* "." and "..", and entries whose inode is missing, take no reference in the kernel. */
+    if (is_dot(entry) || !entry->has_attr)
+        param.ino = 0;
+    return fuse_add_direntry_plus(req, at, room, name, &param, (off_t)next_offset);
+}
+
+static void list_entries(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                         struct fuse_file_info *fi, bool plus)
+{
+    OP_TIMER(readdir);
+    struct err e = ERR_INIT;
+    char *page = (char *)read_buffer(mount_of(req));
+    size_t used = 0;
+    if (size > MOUNT_IO_BYTES)
+        size = MOUNT_IO_BYTES;
+    if (!page) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    for (uint64_t offset = (uint64_t)off, next;; offset = next) {
+        const struct dir_entry *entry;
+        if (vfs_readdir(dir_of(fi), offset, plus, &entry, &next, &e)) {
+            /* What was gathered is given first; the error comes with the next call. */
+            if (used == 0) {
+                mount_reply_err(req, &e, "readdir", ino);
+                return;
+            }
+            break;
+        }
+        if (!entry)
+            break;
+        size_t need = add_entry(req, page + used, size - used, entry, plus, next);
+        if (need > size - used)
+            break;
+        used += need;
+    }
+    fuse_reply_buf(req, page, used);
+}
+
+static void on_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                       struct fuse_file_info *fi)
+{
+    list_entries(req, ino, size, off, fi, false);
+}
+
+static void on_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                           struct fuse_file_info *fi)
+{
+    list_entries(req, ino, size, off, fi, true);
+}
+
+/* Names are durable when their operation returns. */
+static void on_fsyncdir(fuse_req_t req, UNUSED fuse_ino_t ino, UNUSED int is_datasync,
+                        UNUSED struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, 0);
+}
+
+void ops_file_fill(struct fuse_lowlevel_ops *ops)
+{
+    ops->open = on_open;
+    ops->create = on_create;
+    ops->read = on_read;
+    ops->write = on_write;
+    ops->flush = on_flush;
+    ops->fsync = on_fsync;
+    ops->release = on_release;
+    ops->fallocate = on_fallocate;
+    ops->lseek = on_lseek;
+    ops->opendir = on_opendir;
+    ops->readdir = on_readdir;
+    ops->readdirplus = on_readdirplus;
+    ops->releasedir = on_releasedir;
+    ops->fsyncdir = on_fsyncdir;
+}

@@ -1,0 +1,30 @@
+/*
+ * serve - the threads that take requests from /dev/fuse.
+ *
+ * Leader and followers: a thread takes a request and serves it itself, so that nothing is handed
+ * over on the way; at most two threads wait on the device (more idle readers make a single client
+ * slower, measured), the others wait their turn on a condition. A thread is woken or started only
+ * when nobody is left to read. A thread that had nothing to do for a while ends and takes its
+ * request buffer with it.
+ *
+ * Threads   serve_run() from the owner, which only waits; serve_stop() from any thread, but not from
+ *           a signal handler
+ * Blocking  serve_run() until the file system is unmounted or serve_stop()
+ */
+#ifndef FS_MOUNT_SERVE_H
+#define FS_MOUNT_SERVE_H
+
+#include "fs/base/err.h"
+
+struct serve;
+struct fuse_session;
+
+MUST_CHECK enum rc serve_open(struct serve **out, struct fuse_session *session,
+                              unsigned max_threads, struct err *e);
+/* Serve until the end; returns when no request is being served any more. */
+void serve_run(struct serve *serve);
+/* Take no further request. Requests in the kernel's queue stay there. */
+void serve_stop(struct serve *serve);
+void serve_close(struct serve **serve);
+
+#endif
