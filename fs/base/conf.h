@@ -23,22 +23,22 @@ enum conf_type {
     CONF_STRING,   /* const char * */
     CONF_INT,      /* int64_t, range min…max */
     CONF_SIZE,     /* int64_t bytes; "300M", "4K", "1.5G", "2T"; a plain number is in `unit` */
-    CONF_DURATION, /* int64_t milliseconds; "10s", "1m30s", "2h", "1d"; a plain number is in `unit` */
+    CONF_DURATION, /* int64_t milliseconds; "10s", "1m30s", "1d"; a plain number is in `unit` */
 };
 
 struct conf_option {
     const char *name; /* "cache-size" */
     char letter;      /* short form, or 0 */
     enum conf_type type;
-    const char *unit;          /* unit of a plain number: "MiB", "s", …; or NULL */
-    const char *default_text;  /* parsed like a given value; NULL: unset/false/0 */
-    int64_t min, max;          /* of CONF_INT/SIZE/DURATION when max > min, in base units */
-    bool reloadable;           /* re-read on SIGHUP */
-    bool secret;               /* never printed back */
-    const char *env;           /* JuiceFS's own variable, when there is one, beside TARN_* */
-    const char *group;         /* heading in --help; NULL: "Options" */
-    const char *help;          /* one sentence, lower case, no full stop */
-    size_t offset;             /* offsetof the field in the program's options struct */
+    const char *unit;         /* unit of a plain number: "MiB", "s", …; or NULL */
+    const char *default_text; /* parsed like a given value; NULL: unset/false/0 */
+    int64_t min, max;         /* of CONF_INT/SIZE/DURATION when max > min, in base units */
+    bool reloadable;          /* re-read on SIGHUP */
+    bool secret;              /* never printed back */
+    const char *env;          /* JuiceFS's own variable, when there is one, beside TARN_* */
+    const char *group;        /* heading in --help; NULL: "Options" */
+    const char *help;         /* one sentence, lower case, no full stop */
+    size_t offset;            /* offsetof the field in the program's options struct */
 };
 
 struct conf_command {
@@ -51,10 +51,13 @@ struct conf_command {
     int min_arguments, max_arguments; /* max < 0: any number */
 };
 
+struct conf_text; /* a string that conf had to copy */
+
 struct conf_result {
     const char **arguments; /* the positional ones, borrowed from argv */
     int argument_count;
-    bool help_wanted; /* --help or -h was given: print and exit 0 */
+    bool help_wanted;        /* --help or -h was given: print and exit 0 */
+    struct conf_text *texts; /* conf's own: released with the result */
 };
 
 /*
@@ -69,20 +72,21 @@ void conf_release(struct conf_result *result);
 void conf_help(const struct conf_command *command, FILE *to);
 
 /* Parse one size or duration as conf does. */
-MUST_CHECK enum rc conf_parse_size(const char *text, int64_t unit_bytes, int64_t *out, struct err *e);
+MUST_CHECK enum rc conf_parse_size(const char *text, int64_t unit_bytes, int64_t *out,
+                                   struct err *e);
 MUST_CHECK enum rc conf_parse_duration(const char *text, int64_t unit_ms, int64_t *out,
                                        struct err *e);
 
 /* Documented exit codes of every program. */
 enum exit_code {
     EXIT_DONE = 0,
-    EXIT_FAILED = 1,      /* the work could not be done; stderr says why */
-    EXIT_USAGE = 2,       /* the command line is wrong */
-    EXIT_UNREACHABLE = 3, /* PostgreSQL or the object store does not answer */
-    EXIT_DENIED = 4,      /* wrong password, missing privilege */
+    EXIT_FAILED = 1,        /* the work could not be done; stderr says why */
+    EXIT_USAGE = 2,         /* the command line is wrong */
+    EXIT_UNREACHABLE = 3,   /* PostgreSQL or the object store does not answer */
+    EXIT_DENIED = 4,        /* wrong password, missing privilege */
     EXIT_NOT_FORMATTED = 5, /* the database holds no volume, or one that needs `adopt` */
-    EXIT_NOT_READY = 6,   /* a mirror that is not consistent yet, or wrong role */
-    EXIT_STORE = 7,       /* the bucket is missing or belongs to another volume */
+    EXIT_NOT_READY = 6,     /* a mirror that is not consistent yet, or wrong role */
+    EXIT_STORE = 7,         /* the bucket is missing or belongs to another volume */
 };
 
 /* The exit code for an error that ends a program. */

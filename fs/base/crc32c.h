@@ -11,7 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Continue crc (0 to start) over size bytes; crc32c(crc32c(0,a),b) is the sum of a followed by b. */
+/* Continue crc (0 to start) over size bytes: crc32c(crc32c(0, a), b) is that of a followed by b. */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);
+
+/* The same without instructions: what runs on other CPUs, held against the fast one by a test. */
+uint32_t crc32c_by_table(uint32_t crc, const void *data, size_t size);
 
 #endif

@@ -21,7 +21,7 @@ MUST_CHECK enum rc crypto_sha256(struct bytes in, uint8_t out[32], struct err *e
 
 enum crypto_aead { CRYPTO_AES_128_GCM, CRYPTO_AES_256_GCM, CRYPTO_CHACHA20_POLY1305 };
 #define CRYPTO_NONCE_BYTES 12
-#define CRYPTO_TAG_BYTES 16
+#define CRYPTO_TAG_BYTES   16
 
 /* Bytes of the key of an algorithm: 16 or 32. */
 size_t crypto_key_bytes(enum crypto_aead algorithm);
@@ -36,8 +36,8 @@ MUST_CHECK enum rc crypto_unseal(enum crypto_aead algorithm, const uint8_t *key,
 
 struct crypto_rsa;
 /* Load a private key (PKCS#1, PKCS#8, encrypted or not). RC_DENIED: passphrase missing or wrong. */
-MUST_CHECK enum rc crypto_rsa_load(struct bytes pem, const char *passphrase, struct crypto_rsa **out,
-                                   struct err *e);
+MUST_CHECK enum rc crypto_rsa_load(struct bytes pem, const char *passphrase,
+                                   struct crypto_rsa **out, struct err *e);
 void crypto_rsa_free(struct crypto_rsa **key);
 /* RSA-OAEP with SHA-256 for hash and MGF1, and the given label. */
 MUST_CHECK enum rc crypto_rsa_wrap(const struct crypto_rsa *key, struct bytes label,

@@ -33,7 +33,7 @@ MUST_CHECK enum rc map64_put(struct map64 *map, uint64_t key, void *value, struc
 /* Remove; returns what was there or NULL. */
 void *map64_remove(struct map64 *map, uint64_t key);
 size_t map64_count(const struct map64 *map);
-/* Call visit for every entry in no order; visit must not change the map; stops when it returns false. */
+/* Call visit for every entry, in no order, until it returns false; it must not change the map. */
 void map64_each(const struct map64 *map, _Bool (*visit)(uint64_t key, void *value, void *ctx),
                 void *ctx);
 

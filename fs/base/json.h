@@ -25,7 +25,7 @@ const struct json *json_get(const struct json *object, const char *name);
 const char *json_get_string(const struct json *object, const char *name, const char *fallback);
 int64_t json_get_int(const struct json *object, const char *name, int64_t fallback);
 bool json_get_bool(const struct json *object, const char *name, bool fallback);
-const char *json_string(const struct json *value); /* NULL if it is no string */
+const char *json_as_string(const struct json *value); /* NULL if it is no string */
 size_t json_length(const struct json *array);
 const struct json *json_at(const struct json *array, size_t index);
 
@@ -37,8 +37,10 @@ MUST_CHECK enum rc json_set_string(struct json *object, const char *name, const 
 /* Bytes that may not be UTF-8: invalid sequences become U+FFFD. */
 MUST_CHECK enum rc json_set_bytes(struct json *object, const char *name, struct bytes value,
                                   struct err *e);
-MUST_CHECK enum rc json_set_int(struct json *object, const char *name, int64_t value, struct err *e);
-MUST_CHECK enum rc json_set_real(struct json *object, const char *name, double value, struct err *e);
+MUST_CHECK enum rc json_set_int(struct json *object, const char *name, int64_t value,
+                                struct err *e);
+MUST_CHECK enum rc json_set_real(struct json *object, const char *name, double value,
+                                 struct err *e);
 MUST_CHECK enum rc json_set_bool(struct json *object, const char *name, bool value, struct err *e);
 MUST_CHECK enum rc json_set(struct json *object, const char *name, struct json **child,
                             struct err *e);

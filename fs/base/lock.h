@@ -15,9 +15,9 @@
 #include <stdint.h>
 
 enum lock_rank {
-    LOCK_VFS_TABLE = 10,  /* the inode table */
-    LOCK_VFS_INODE = 20,  /* one inode's handles, writer and slice lists */
-    LOCK_VFS_USAGE = 25,  /* pending usage deltas */
+    LOCK_VFS_TABLE = 10, /* the inode table */
+    LOCK_VFS_INODE = 20, /* one inode's handles, writer and slice lists */
+    LOCK_VFS_USAGE = 25, /* pending usage deltas */
     LOCK_CACHE_FLIGHT = 30,
     LOCK_CACHE_MEMORY = 35,
     LOCK_CACHE_DISK = 40,
@@ -57,6 +57,6 @@ static inline void lock_scope_end(struct lock **l)
 
 /* Hold l until the end of the block. */
 #define LOCK_SCOPE(l)                                                                              \
-    __attribute__((cleanup(lock_scope_end))) struct lock *lock_scope_ = (lock_take(l), (l))
+    __attribute__((cleanup(lock_scope_end), unused)) struct lock *lock_scope_ = (lock_take(l), (l))
 
 #endif

@@ -32,6 +32,12 @@ void loop_stop(struct loop *loop);
 /* Run fn(arg) on the loop thread soon; order is kept. RC_UNAVAILABLE when 65 536 wait. */
 MUST_CHECK enum rc loop_post(struct loop *loop, loop_fn fn, void *arg, struct err *e);
 
+/*
+ * Run fn(arg) on the loop thread and wait for it. Runs it right here when that is already where we
+ * are, or when the loop has no thread of its own (then the caller must be who drives it).
+ */
+void loop_call(struct loop *loop, loop_fn fn, void *arg);
+
 /* Call fn every period_ms until loop_timer_close(). Made before loop_run() or on the loop. */
 MUST_CHECK enum rc loop_every(struct loop *loop, uint64_t period_ms, loop_fn fn, void *arg,
                               struct loop_timer **out, struct err *e);

@@ -4,7 +4,7 @@
  * Each is registered, with unit and help, in the file that counts it, by a static object and
  * METRIC_* below; exposition walks the registry.
  *
- * Threads   counting is lock-free from any thread; registration happens before main()
+ * Threads   counting is lock-free from any thread; registration takes a leaf lock
  */
 #ifndef FS_BASE_METRIC_H
 #define FS_BASE_METRIC_H
@@ -17,7 +17,7 @@
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
-#define METRIC_BUCKETS 22 /* powers of two from 16 µs to 33 s, and +Inf */
+#define METRIC_BUCKETS 23 /* powers of two from 16 µs to 33 s, and +Inf */
 
 struct metric {
     const char *name;   /* "tarn_block_cache_hits_total" */
@@ -29,14 +29,15 @@ struct metric {
     struct metric *next;
 };
 
+/* Show m from now on; it must stay where it is until metric_unregister(). */
 void metric_register(struct metric *m);
+/* For a metric whose owner can be closed. One that is not registered is ignored. */
+void metric_unregister(struct metric *m);
 
 /* Define a static metric named variable and register it before main(). */
 #define METRIC_DEFINE(variable, kind, metric_name, metric_labels, help_text)                       \
-    static struct metric variable = {.name = (metric_name),                                        \
-                                     .labels = (metric_labels),                                    \
-                                     .help = (help_text),                                          \
-                                     .type = (kind)};                                              \
+    static struct metric variable = {                                                              \
+        .name = (metric_name), .labels = (metric_labels), .help = (help_text), .type = (kind)};    \
     __attribute__((constructor)) static void variable##_register(void)                             \
     {                                                                                              \
         metric_register(&variable);                                                                \

@@ -11,7 +11,7 @@
 
 #include "fs/base/err.h"
 
-/* Accepts postgres:// and postgresql://. RC_INVALID says what is malformed, without the password. */
+/* Accepts postgres:// and postgresql://. RC_INVALID says what is malformed, never the password. */
 MUST_CHECK enum rc url_check(const char *url, struct err *e);
 
 /* A heap copy with the password replaced by "****". The caller frees it; NULL without memory. */

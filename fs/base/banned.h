@@ -1,0 +1,20 @@
+/*
+ * banned - words that do not compile here, each with what to write instead. Every file gets this
+ * by -include, so the headers that use the words themselves must come before.
+ *
+ *   sprintf strcpy strcat    snprintf, struct buf
+ *   strtok atoi              strcspn, conf_parse_size, strtoll with its end checked
+ *   gmtime localtime         gmtime_r, localtime_r
+ *   strerror                 err_os
+ */
+#ifndef FS_BASE_BANNED_H
+#define FS_BASE_BANNED_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#pragma GCC poison sprintf vsprintf strcpy strcat strtok atoi gmtime localtime strerror
+
+#endif
