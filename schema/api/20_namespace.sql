@@ -1,0 +1,602 @@
+-- Names: create, link, unlink, rmdir, rename.
+--
+-- Order of locks, the same for all of them and for stock clients (format §12.2): the directory that
+-- gets a name (key share), nodes (lower inode first), edges ((parent, name) order), and last the
+-- parents' own rows (lower inode first). Stock clients can still meet us crosswise; PostgreSQL then
+-- ends one of the two, and both sides try again.
+--
+-- An edge is read without a lock, its node is locked, and only then is it certain whether the edge
+-- still leads there. If not, nothing has been changed yet and the function starts over: somebody
+-- else has got on, so the loops end.
+
+------------------------------------------------------------------------------------ the parts
+
+-- The errno of a name that no entry can have, else 0.
+CREATE FUNCTION tarn_1.name_error(_name bytea) RETURNS int4
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN length(_name) > 255 THEN 36
+                WHEN length(_name) = 0 OR position('\x2f'::bytea IN _name) > 0
+                     OR position('\x00'::bytea IN _name) > 0 THEN 22
+                ELSE 0 END
+$$;
+
+CREATE FUNCTION tarn_1.is_dots(_name bytea) RETURNS bool
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT _name IN ('\x2e'::bytea, '\x2e2e'::bytea) $$;
+
+-- The name of the trash, which has no edge and can be neither made nor moved nor removed.
+CREATE FUNCTION tarn_1.is_trash_name(_parent int8, _name bytea) RETURNS bool
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT _parent = 1 AND _name = '\x2e7472617368'::bytea
+$$;
+
+-- Lock a node's row and read it: what is read cannot change before we commit. ENOENT when gone.
+CREATE FUNCTION tarn_1.lock_node(_ino int8) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _n public.jfs_node;
+BEGIN
+    SELECT * INTO _n FROM public.jfs_node WHERE inode = _ino FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN tarn_1.refuse(2);
+    END IF;
+    RETURN tarn_1.attributes(_n);
+END $$;
+
+-- Hold a directory that is about to get a name, so that nobody removes it before we commit, and
+-- read its attributes from the held row. Nothing is made in the trash, nor in a directory that was
+-- thrown away; _restore waives the second for `juicefs restore`.
+--
+-- A key share does not stop others from making names in the same directory or from updating its
+-- times; it stops rmdir, which takes the row FOR UPDATE before it looks for children.
+CREATE FUNCTION tarn_1.hold_parent(_dir int8, _restore bool DEFAULT false) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _n public.jfs_node;
+BEGIN
+    IF _dir >= tarn_1.trash() THEN
+        RETURN tarn_1.refuse(1);
+    END IF;
+    SELECT * INTO _n FROM public.jfs_node WHERE inode = _dir FOR KEY SHARE;
+    IF NOT FOUND OR _n.parent > tarn_1.trash() AND NOT _restore THEN
+        RETURN tarn_1.refuse(2);
+    ELSIF _n.type <> 2 THEN
+        RETURN tarn_1.refuse(20);
+    END IF;
+    RETURN tarn_1.attributes(_n);
+END $$;
+
+-- Bring a directory's row up to date: its times, and _links more sub-directories. To spare a busy
+-- directory's row the times alone are left as they are within 100 ms, as stock clients do it.
+-- The trash keeps its times and its link count.
+CREATE FUNCTION tarn_1.touch_directory(_dir int8, _links int4, _now int8) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE public.jfs_node
+       SET nlink = nlink + _links, mtime = _now, ctime = _now, mtimensec = 0, ctimensec = 0
+     WHERE inode = _dir AND inode < tarn_1.trash()
+       AND (_links <> 0 OR mtime NOT BETWEEN _now - 99999 AND _now);
+END $$;
+
+-- Both directories of a rename, lower inode first.
+CREATE FUNCTION tarn_1.touch_directories(_dir1 int8, _links1 int4, _dir2 int8, _links2 int4,
+                                         _now int8) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF _dir1 = _dir2 THEN
+        PERFORM tarn_1.touch_directory(_dir1, _links1 + _links2, _now);
+    ELSIF _dir1 < _dir2 THEN
+        PERFORM tarn_1.touch_directory(_dir1, _links1, _now);
+        PERFORM tarn_1.touch_directory(_dir2, _links2, _now);
+    ELSE
+        PERFORM tarn_1.touch_directory(_dir2, _links2, _now);
+        PERFORM tarn_1.touch_directory(_dir1, _links1, _now);
+    END IF;
+END $$;
+
+-- EEXIST together with the attributes of what has the name, or NULL when the name is free. Of an
+-- edge whose node is missing only inode and type are known.
+CREATE FUNCTION tarn_1.occupied(_parent int8, _name bytea) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _e public.jfs_edge;
+    _r tarn.reply;
+BEGIN
+    SELECT * INTO _e FROM public.jfs_edge WHERE parent = _parent AND name = _name;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    _r := tarn_1.getattr(_e.inode);
+    _r.err := 17;
+    _r.ino := _e.inode;
+    _r.type := coalesce(_r.type, _e.type);
+    RETURN _r;
+END $$;
+
+-- Give a name to an inode: NULL when done, EEXIST as occupied(). A name that is taken is found out
+-- by trying, which waits for whoever is about to make or remove the same one.
+CREATE FUNCTION tarn_1.add_edge(_parent int8, _name bytea, _ino int8, _type int4)
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply;
+BEGIN
+    LOOP
+        INSERT INTO public.jfs_edge (parent, name, inode, type)
+        VALUES (_parent, _name, _ino, _type) ON CONFLICT (parent, name) DO NOTHING;
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+        _r := tarn_1.occupied(_parent, _name);
+        EXIT WHEN _r.err IS NOT NULL;
+    END LOOP;
+    RETURN _r;
+END $$;
+
+-- Lock an edge if it still leads to that inode.
+CREATE FUNCTION tarn_1.lock_edge(_parent int8, _name bytea, _ino int8) RETURNS bool
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM public.jfs_edge
+      WHERE parent = _parent AND name = _name AND inode = _ino FOR UPDATE;
+    RETURN FOUND;
+END $$;
+
+-- The length of an inode as directories account it: that of regular files only.
+CREATE FUNCTION tarn_1.counted_length(_n tarn.reply) RETURNS int8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN _n.type = 1 THEN _n.length ELSE 0 END
+$$;
+
+-- The part of a usage array that adds _sign entries like _n to a directory.
+CREATE FUNCTION tarn_1.entry_usage(_dir int8, _n tarn.reply, _sign int4) RETURNS int8[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ARRAY[_dir, _sign * tarn_1.counted_length(_n),
+                 _sign * tarn_1.space(tarn_1.counted_length(_n)), _sign]
+$$;
+
+----------------------------------------------------------------------------------------- create
+
+-- Permission bits of a new inode (format §5). A set-group-ID directory hands its bit down to
+-- directories; a file may carry it only for root and for members of the group.
+CREATE FUNCTION tarn_1.initial_mode(_parent tarn.reply, _type int4, _mode int4, _umask int4,
+                                    _uid int8, _gid int8) RETURNS int4
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN _type = 3 THEN 511
+                WHEN _parent.mode & 1024 = 0 THEN _mode & 4095 & ~_umask
+                WHEN _type = 2 THEN _mode & 4095 & ~_umask | 1024
+                WHEN _mode & ~_umask & 1032 = 1032 AND _uid <> 0 AND _gid <> _parent.gid
+                THEN _mode & 4095 & ~_umask & ~1024
+                ELSE _mode & 4095 & ~_umask END
+$$;
+
+CREATE FUNCTION tarn_1.create_node(_parent int8, _name bytea, _ino int8, _type int4, _mode int4,
+                                   _umask int4, _uid int8, _gid int8, _rdev int8, _target bytea)
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _p     tarn.reply;
+    _r     tarn.reply;
+    _n     public.jfs_node;
+    _owner int8;
+    _now   int8;
+BEGIN
+    IF tarn_1.name_error(_name) <> 0 THEN
+        RETURN tarn_1.refuse(tarn_1.name_error(_name));
+    ELSIF tarn_1.is_dots(_name) THEN
+        RETURN tarn_1.refuse(17);
+    ELSIF tarn_1.is_trash_name(_parent, _name) THEN
+        RETURN tarn_1.refuse(1);
+    ELSIF _type NOT BETWEEN 1 AND 7 OR NOT tarn_1.fits('uid', _uid) OR NOT tarn_1.fits('gid', _gid)
+          OR _type IN (5, 6) AND NOT tarn_1.fits('rdev', _rdev)
+          OR _type = 3 AND (_target = '' OR position('\x00'::bytea IN _target) > 0) THEN
+        RETURN tarn_1.refuse(22);
+    ELSIF _type = 3 AND length(_target) > 4096 THEN
+        RETURN tarn_1.refuse(36);
+    END IF;
+
+    _p := tarn_1.hold_parent(_parent);
+    IF _p.err <> 0 THEN
+        RETURN _p;
+    END IF;
+    -- Refusals of the directory stand behind EEXIST, so they look for the name first. Inheriting an
+    -- ACL is not known here yet, and a child without it would be open to the wrong people.
+    IF _p.flags & 1 <> 0 OR _p.default_acl <> 0 AND _type <> 3 THEN
+        _r := tarn_1.occupied(_parent, _name);
+        RETURN CASE WHEN _r.err = 17 THEN _r
+                    WHEN _p.flags & 1 <> 0 THEN tarn_1.refuse(1) ELSE tarn_1.refuse(95) END;
+    END IF;
+    _r := tarn_1.add_edge(_parent, _name, _ino, _type);
+    IF _r.err IS NOT NULL THEN
+        RETURN _r;
+    END IF;
+
+    _now := tarn_1.now_us();
+    _owner := CASE WHEN _p.mode & 1024 <> 0 THEN _p.gid ELSE _gid END;
+    INSERT INTO public.jfs_node (inode, type, flags, mode, uid, gid, atime, mtime, ctime,
+                                 atimensec, mtimensec, ctimensec, nlink, length, rdev, parent,
+                                 access_acl_id, default_acl_id, tier_id)
+    VALUES (_ino, _type, _p.flags & 32,
+            tarn_1.initial_mode(_p, _type, _mode, _umask, _uid, _gid),
+            _uid, _owner, _now, _now, _now, 0, 0, 0, CASE _type WHEN 2 THEN 2 ELSE 1 END,
+            CASE _type WHEN 2 THEN 4096 WHEN 3 THEN length(_target) ELSE 0 END,
+            CASE WHEN _type IN (5, 6) THEN _rdev ELSE 0 END, _parent, 0, 0, _p.tier)
+    RETURNING * INTO _n;
+    IF _type = 3 THEN
+        INSERT INTO public.jfs_symlink (inode, target) VALUES (_ino, _target);
+    ELSIF _type = 2 THEN
+        INSERT INTO public.jfs_dir_stats (inode, data_length, used_space, used_inodes)
+        VALUES (_ino, 0, 0, 0);
+    END IF;
+    PERFORM tarn_1.touch_directory(_parent, CASE _type WHEN 2 THEN 1 ELSE 0 END, _now);
+    _r := tarn_1.attributes(_n);
+    _r.usage := ARRAY[4096, 1, _parent, 0, 4096, 1];
+    RETURN _r;
+END $$;
+
+CREATE FUNCTION tarn_1.create(_sid int8, _lane int4, _op int8, _parent int8, _name bytea,
+                              _ino int8, _type int4, _mode int4, _umask int4, _uid int8,
+                              _gid int8, _rdev int8, _target bytea)
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    IF _r.err IS NULL THEN
+        _r := tarn_1.lane_end(_sid, _lane, _op,
+                              tarn_1.create_node(_parent, _name, _ino, _type, _mode, _umask, _uid,
+                                                 _gid, _rdev, _target));
+    END IF;
+    RETURN _r;
+END $$;
+
+------------------------------------------------------------------------------------------- link
+
+-- From the second name on, the parents of an inode are found through its edges: parent is 0 for
+-- good, even when one name is left.
+CREATE FUNCTION tarn_1.add_link(_ino int8, _parent int8, _name bytea) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _p   tarn.reply;
+    _r   tarn.reply;
+    _n   public.jfs_node;
+    _now int8;
+BEGIN
+    IF tarn_1.name_error(_name) <> 0 THEN
+        RETURN tarn_1.refuse(tarn_1.name_error(_name));
+    ELSIF tarn_1.is_dots(_name) THEN
+        RETURN tarn_1.refuse(17);
+    ELSIF tarn_1.is_trash_name(_parent, _name) THEN
+        RETURN tarn_1.refuse(1);
+    END IF;
+
+    _p := tarn_1.hold_parent(_parent);
+    IF _p.err <> 0 THEN
+        RETURN _p;
+    END IF;
+    _r := tarn_1.lock_node(_ino);
+    IF _r.err <> 0 OR _r.nlink = 0 THEN
+        -- What is only kept open has no name and gets none any more.
+        RETURN tarn_1.refuse(2);
+    END IF;
+    IF _r.type = 2 OR (_r.flags | _p.flags & 1) & 3 <> 0 THEN
+        _r := tarn_1.occupied(_parent, _name);
+        RETURN tarn_1.refuse(coalesce(_r.err, 1));
+    END IF;
+    _r := tarn_1.add_edge(_parent, _name, _ino, _r.type);
+    IF _r.err IS NOT NULL THEN
+        RETURN _r;
+    END IF;
+
+    _now := tarn_1.now_us();
+    UPDATE public.jfs_node SET nlink = nlink + 1, parent = 0, ctime = _now, ctimensec = 0
+     WHERE inode = _ino RETURNING * INTO _n;
+    PERFORM tarn_1.touch_directory(_parent, 0, _now);
+    _r := tarn_1.attributes(_n);
+    _r.usage := ARRAY[0, 0]::int8[] || tarn_1.entry_usage(_parent, _r, 1);
+    RETURN _r;
+END $$;
+
+CREATE FUNCTION tarn_1.link(_sid int8, _lane int4, _op int8, _ino int8, _parent int8, _name bytea)
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    IF _r.err IS NULL THEN
+        _r := tarn_1.lane_end(_sid, _lane, _op, tarn_1.add_link(_ino, _parent, _name));
+    END IF;
+    RETURN _r;
+END $$;
+
+--------------------------------------------------------------------------------- unlink, rmdir
+
+-- Remove a name: of a directory (_is_rmdir) or of anything else. Only root removes in the trash,
+-- and nobody an hour of it.
+CREATE FUNCTION tarn_1.remove_name(_sid int8, _parent int8, _name bytea, _uid int8,
+                                   _is_rmdir bool, _opened int8[])
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _p   tarn.reply;
+    _n   tarn.reply;
+    _r   tarn.reply;
+    _e   public.jfs_edge;
+    _now int8;
+BEGIN
+    IF tarn_1.name_error(_name) <> 0 THEN
+        RETURN tarn_1.refuse(tarn_1.name_error(_name));
+    ELSIF _is_rmdir AND tarn_1.is_dots(_name) THEN
+        RETURN tarn_1.refuse(CASE length(_name) WHEN 1 THEN 22 ELSE 39 END);
+    ELSIF tarn_1.is_trash_name(_parent, _name) OR _parent = tarn_1.trash()
+          OR _parent > tarn_1.trash() AND _uid <> 0 THEN
+        RETURN tarn_1.refuse(1);
+    END IF;
+    LOOP
+        _p := tarn_1.getattr(_parent);
+        IF _p.err <> 0 THEN
+            RETURN _p;
+        ELSIF _p.type <> 2 THEN
+            RETURN tarn_1.refuse(20);
+        END IF;
+        SELECT * INTO _e FROM public.jfs_edge WHERE parent = _parent AND name = _name;
+        IF NOT FOUND THEN
+            RETURN tarn_1.refuse(2);
+        ELSIF (_e.type = 2) <> _is_rmdir THEN
+            RETURN tarn_1.refuse(CASE WHEN _is_rmdir THEN 20 ELSE 1 END);
+        END IF;
+        _n := tarn_1.lock_node(_e.inode);
+        IF (_p.flags | coalesce(_n.flags, 0)) & 3 <> 0 THEN
+            RETURN tarn_1.refuse(1);
+        END IF;
+        -- The lock keeps new children out, and a statement of its own sees those that got in.
+        IF _is_rmdir AND EXISTS (SELECT FROM public.jfs_edge WHERE parent = _e.inode) THEN
+            RETURN tarn_1.refuse(39);
+        END IF;
+        _now := tarn_1.now_us();
+        _r := tarn_1.discard(_sid, _e, _n, _opened, _now);
+        EXIT WHEN _r.err IS NOT NULL;
+    END LOOP;
+    PERFORM tarn_1.touch_directory(_parent, CASE WHEN _is_rmdir THEN -1 ELSE 0 END, _now);
+    RETURN _r;
+END $$;
+
+CREATE FUNCTION tarn_1.unlink(_sid int8, _lane int4, _op int8, _parent int8, _name bytea,
+                              _uid int8, _opened int8[])
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    IF _r.err IS NULL THEN
+        _r := tarn_1.lane_end(_sid, _lane, _op, tarn_1.remove_name(_sid, _parent, _name, _uid,
+                                                                   false, _opened));
+    END IF;
+    RETURN _r;
+END $$;
+
+CREATE FUNCTION tarn_1.rmdir(_sid int8, _lane int4, _op int8, _parent int8, _name bytea,
+                             _uid int8)
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    IF _r.err IS NULL THEN
+        _r := tarn_1.lane_end(_sid, _lane, _op, tarn_1.remove_name(_sid, _parent, _name, _uid,
+                                                                   true, '{}'));
+    END IF;
+    RETURN _r;
+END $$;
+
+----------------------------------------------------------------------------------------- rename
+
+-- EINVAL when _ancestor is _dir or above it, else 0. The walk is bounded, because two stock clients
+-- can have made a cycle: then ELOOP.
+CREATE FUNCTION tarn_1.loop_error(_dir int8, _ancestor int8) RETURNS int4
+LANGUAGE plpgsql AS $$
+DECLARE
+    _at int8 := _dir;
+BEGIN
+    FOR _i IN 1 .. 10000 LOOP
+        IF _at = _ancestor THEN
+            RETURN 22;
+        ELSIF _at IS NULL OR _at <= 1 OR _at >= tarn_1.trash() THEN
+            RETURN 0;
+        END IF;
+        _at := (SELECT parent FROM public.jfs_node WHERE inode = _at);
+    END LOOP;
+    RETURN 40;
+END $$;
+
+-- Which rename is refused whatever the names lead to, else 0.
+CREATE FUNCTION tarn_1.rename_error(_parent1 int8, _name1 bytea, _parent2 int8, _name2 bytea,
+                                    _flags int4, _uid int8) RETURNS int4
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN _flags NOT IN (0, 1, 2, 33) THEN 22
+                WHEN tarn_1.name_error(_name1) <> 0 THEN tarn_1.name_error(_name1)
+                WHEN tarn_1.name_error(_name2) <> 0 THEN tarn_1.name_error(_name2)
+                WHEN tarn_1.is_dots(_name1) OR tarn_1.is_dots(_name2) THEN 16
+                WHEN tarn_1.is_trash_name(_parent1, _name1)
+                     OR tarn_1.is_trash_name(_parent2, _name2)
+                     OR _parent1 = tarn_1.trash() OR _parent2 >= tarn_1.trash()
+                     OR _parent1 > tarn_1.trash() AND _uid <> 0 THEN 1
+                ELSE 0 END
+$$;
+
+-- What forbids the move when both nodes are locked, else 0. _d.ino is NULL without a target.
+CREATE FUNCTION tarn_1.move_error(_p1 tarn.reply, _s tarn.reply, _p2 tarn.reply, _d tarn.reply,
+                                  _has_target bool, _target_type int4, _is_exchange bool)
+RETURNS int4
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN (_p1.flags | _s.flags | coalesce(_d.flags, 0)) & 3 <> 0 THEN 1
+                WHEN _p2.flags & 1 <> 0 OR _p2.flags & 2 <> 0 AND _has_target THEN 1
+                WHEN _is_exchange OR NOT _has_target THEN 0
+                WHEN _s.type = 2 AND _target_type <> 2 THEN 20
+                WHEN _s.type <> 2 AND _target_type = 2 THEN 21
+                ELSE 0 END
+$$;
+
+-- The node of a moved name: a new parent, unless its parents are only told by its edges.
+CREATE FUNCTION tarn_1.reparent(_ino int8, _parent int8, _now int8) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _n public.jfs_node;
+BEGIN
+    UPDATE public.jfs_node
+       SET parent = CASE WHEN parent > 0 THEN _parent ELSE parent END, ctime = _now, ctimensec = 0
+     WHERE inode = _ino RETURNING * INTO _n;
+    RETURN tarn_1.attributes(_n);
+END $$;
+
+-- Swap two names. Edges, nodes and parents are locked or held.
+CREATE FUNCTION tarn_1.exchange(_e1 public.jfs_edge, _s tarn.reply, _e2 public.jfs_edge,
+                                _d tarn.reply) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _now  int8 := tarn_1.now_us();
+    _more int4 := (_e2.type = 2)::int4 - (_e1.type = 2)::int4; -- directories that _e1.parent gains
+    _r    tarn.reply;
+BEGIN
+    UPDATE public.jfs_edge SET inode = _e2.inode, type = _e2.type
+     WHERE parent = _e1.parent AND name = _e1.name;
+    UPDATE public.jfs_edge SET inode = _e1.inode, type = _e1.type
+     WHERE parent = _e2.parent AND name = _e2.name;
+    PERFORM tarn_1.reparent(_e2.inode, _e1.parent, _now);
+    _r := tarn_1.reparent(_e1.inode, _e2.parent, _now);
+    PERFORM tarn_1.touch_directories(_e1.parent, _more, _e2.parent, -_more, _now);
+    _r.usage := '{0,0}';
+    IF _e1.parent <> _e2.parent THEN
+        _r.usage := _r.usage
+                    || tarn_1.entry_usage(_e1.parent, _s, -1) || tarn_1.entry_usage(_e2.parent, _s, 1)
+                    || tarn_1.entry_usage(_e1.parent, _d, 1) || tarn_1.entry_usage(_e2.parent, _d, -1);
+    END IF;
+    RETURN _r;
+END $$;
+
+-- Move a name, over what _target (an edge, or NULL) leads to. NULL when another has made the free
+-- name meanwhile; then nothing has been changed. Edges, nodes and parents are locked or held.
+CREATE FUNCTION tarn_1.move(_sid int8, _e public.jfs_edge, _s tarn.reply, _parent int8,
+                            _name bytea, _target public.jfs_edge, _d tarn.reply, _opened int8[])
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _now   int8 := tarn_1.now_us();
+    _usage int8[] := '{0,0}';
+    _r     tarn.reply;
+BEGIN
+    IF _target.inode IS NOT NULL THEN
+        _r := tarn_1.discard(_sid, _target, _d, _opened, _now);
+        _usage := _r.usage;
+    END IF;
+    _r := tarn_1.add_edge(_parent, _name, _e.inode, _e.type);
+    IF _r.err IS NOT NULL THEN
+        RETURN NULL; -- a target's name stays locked by its removal, so there was none
+    END IF;
+    DELETE FROM public.jfs_edge WHERE parent = _e.parent AND name = _e.name;
+    _r := tarn_1.reparent(_e.inode, _parent, _now);
+    PERFORM tarn_1.touch_directories(
+        _e.parent, -(_e.type = 2)::int4,
+        _parent, (_e.type = 2)::int4 - coalesce((_target.type = 2)::int4, 0), _now);
+    IF _e.parent <> _parent THEN
+        _usage := _usage || tarn_1.entry_usage(_e.parent, _s, -1)
+                         || tarn_1.entry_usage(_parent, _s, 1);
+    END IF;
+    _r.usage := _usage;
+    RETURN _r;
+END $$;
+
+CREATE FUNCTION tarn_1.rename_name(_sid int8, _parent1 int8, _name1 bytea, _parent2 int8,
+                                   _name2 bytea, _flags int4, _uid int8, _opened int8[])
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _err int4 := tarn_1.rename_error(_parent1, _name1, _parent2, _name2, _flags, _uid);
+    _p1  tarn.reply;
+    _p2  tarn.reply;
+    _e1  public.jfs_edge;
+    _e2  public.jfs_edge;
+    _s   tarn.reply;
+    _d   tarn.reply;
+    _r   tarn.reply;
+    _is_target bool;
+BEGIN
+    IF _err <> 0 THEN
+        RETURN tarn_1.refuse(_err);
+    END IF;
+    LOOP
+        SELECT * INTO _e1 FROM public.jfs_edge WHERE parent = _parent1 AND name = _name1;
+        SELECT * INTO _e2 FROM public.jfs_edge WHERE parent = _parent2 AND name = _name2;
+        _is_target := FOUND;
+        -- One move of directories between parents at a time, or two could make a cycle. Before any
+        -- row lock: the one who has it may need the row we would hold.
+        IF _parent1 <> _parent2 AND (_e1.type = 2 OR _flags = 2 AND _e2.type = 2) THEN
+            PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('tarn'), 1);
+        END IF;
+        _p1 := tarn_1.getattr(_parent1);
+        _p2 := tarn_1.hold_parent(_parent2, _flags = 33);
+        _err := CASE WHEN _p1.err <> 0 THEN _p1.err
+                     WHEN _p1.type <> 2 THEN 20
+                     WHEN _p2.err <> 0 THEN _p2.err
+                     WHEN _e1.inode IS NULL THEN 2
+                     WHEN _is_target AND _flags & 1 <> 0 THEN 17
+                     WHEN NOT _is_target AND _flags = 2 THEN 2
+                     WHEN _parent1 <> _parent2 AND _e1.type = 2
+                          AND tarn_1.loop_error(_parent2, _e1.inode) <> 0
+                     THEN tarn_1.loop_error(_parent2, _e1.inode)
+                     WHEN _parent1 <> _parent2 AND _e2.type = 2 AND _flags = 2
+                          AND tarn_1.loop_error(_parent1, _e2.inode) <> 0
+                     THEN tarn_1.loop_error(_parent1, _e2.inode)
+                     ELSE 0 END;
+        IF _err <> 0 THEN
+            RETURN tarn_1.refuse(_err);
+        ELSIF _e1.inode = _e2.inode THEN
+            RETURN tarn_1.getattr(_e1.inode); -- two names of one inode: nothing to do
+        END IF;
+        -- Lower inode first.
+        _d := NULL;
+        IF _e2.inode < _e1.inode THEN
+            _d := tarn_1.lock_node(_e2.inode);
+        END IF;
+        _s := tarn_1.lock_node(_e1.inode);
+        IF _e2.inode > _e1.inode THEN
+            _d := tarn_1.lock_node(_e2.inode);
+        END IF;
+        -- Lower (parent, name) first.
+        CONTINUE WHEN _is_target AND (_parent2, _name2) < (_parent1, _name1)
+                      AND NOT tarn_1.lock_edge(_parent2, _name2, _e2.inode);
+        CONTINUE WHEN NOT tarn_1.lock_edge(_parent1, _name1, _e1.inode);
+        CONTINUE WHEN _is_target AND (_parent2, _name2) > (_parent1, _name1)
+                      AND NOT tarn_1.lock_edge(_parent2, _name2, _e2.inode);
+        _err := CASE WHEN _s.err <> 0 THEN _s.err
+                     ELSE tarn_1.move_error(_p1, _s, _p2, _d, _is_target, _e2.type, _flags = 2) END;
+        IF _err = 0 AND _flags = 0 AND _e2.type = 2
+           AND EXISTS (SELECT FROM public.jfs_edge WHERE parent = _e2.inode) THEN
+            _err := 39;
+        END IF;
+        IF _err <> 0 THEN
+            RETURN tarn_1.refuse(_err);
+        END IF;
+        IF _flags = 2 THEN
+            RETURN tarn_1.exchange(_e1, _s, _e2, _d);
+        END IF;
+        _r := tarn_1.move(_sid, _e1, _s, _parent2, _name2, _e2, _d, _opened);
+        EXIT WHEN _r.err IS NOT NULL;
+    END LOOP;
+    RETURN _r;
+END $$;
+
+CREATE FUNCTION tarn_1.rename(_sid int8, _lane int4, _op int8, _parent1 int8, _name1 bytea,
+                              _parent2 int8, _name2 bytea, _flags int4, _uid int8,
+                              _opened int8[])
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    IF _r.err IS NULL THEN
+        _r := tarn_1.lane_end(_sid, _lane, _op,
+                              tarn_1.rename_name(_sid, _parent1, _name1, _parent2, _name2, _flags,
+                                                 _uid, _opened));
+    END IF;
+    RETURN _r;
+END $$;
