@@ -1,0 +1,3 @@
+#include "schema/schema.h"
+
+const char schema_api_name[] = "tarn_1";
