@@ -90,12 +90,6 @@ LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8
 $$;
 
--- Now, as jfs_node keeps times: microseconds since the epoch.
-CREATE FUNCTION tarn_1.now_us() RETURNS int8
-LANGUAGE sql VOLATILE AS $$
-    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8
-$$;
-
 -- Whether an unsigned 32-bit number can be kept in this column of jfs_node. Stock volumes have
 -- int4 columns, where only half of the numbers fit; some have been widened by hand.
 CREATE FUNCTION tarn_1.fits(_column text, _value int8) RETURNS bool

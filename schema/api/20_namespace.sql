@@ -210,7 +210,7 @@ BEGIN
         RETURN _r;
     END IF;
 
-    _now := tarn_1.now_us();
+    _now := tarn_1.clock_us();
     _owner := CASE WHEN _p.mode & 1024 <> 0 THEN _p.gid ELSE _gid END;
     INSERT INTO public.jfs_node (inode, type, flags, mode, uid, gid, atime, mtime, ctime,
                                  atimensec, mtimensec, ctimensec, nlink, length, rdev, parent,
@@ -287,7 +287,7 @@ BEGIN
         RETURN _r;
     END IF;
 
-    _now := tarn_1.now_us();
+    _now := tarn_1.clock_us();
     UPDATE public.jfs_node SET nlink = nlink + 1, parent = 0, ctime = _now, ctimensec = 0
      WHERE inode = _ino RETURNING * INTO _n;
     PERFORM tarn_1.touch_directory(_parent, 0, _now);
@@ -352,7 +352,7 @@ BEGIN
         IF _is_rmdir AND EXISTS (SELECT FROM public.jfs_edge WHERE parent = _e.inode) THEN
             RETURN tarn_1.refuse(39);
         END IF;
-        _now := tarn_1.now_us();
+        _now := tarn_1.clock_us();
         _r := tarn_1.discard(_sid, _e, _n, _opened, _now);
         EXIT WHEN _r.err IS NOT NULL;
     END LOOP;
@@ -453,7 +453,7 @@ CREATE FUNCTION tarn_1.exchange(_e1 public.jfs_edge, _s tarn.reply, _e2 public.j
                                 _d tarn.reply) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _now  int8 := tarn_1.now_us();
+    _now  int8 := tarn_1.clock_us();
     _more int4 := (_e2.type = 2)::int4 - (_e1.type = 2)::int4; -- directories that _e1.parent gains
     _r    tarn.reply;
 BEGIN
@@ -480,7 +480,7 @@ CREATE FUNCTION tarn_1.move(_sid int8, _e public.jfs_edge, _s tarn.reply, _paren
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _now   int8 := tarn_1.now_us();
+    _now   int8 := tarn_1.clock_us();
     _usage int8[] := '{0,0}';
     _r     tarn.reply;
 BEGIN
