@@ -5,8 +5,11 @@ real programs of a build.
     process  programs that are ended by their process id, whatever the test did
     cluster  a private PostgreSQL cluster on a free port
     proxy    a TCP proxy that understands PostgreSQL's messages
+    syscalls the calls that Python's os module lacks
     tree     what a directory tree shows, as data that can be compared
     volume   formatting, mounting and restoring volumes
+    check    is a volume's metadata consistent with itself?
+    load     workers whose outcome is known exactly
     site     a primary, a mirror and their daemons
     fixtures the pytest fixtures; a conftest.py imports them all
 """

@@ -195,6 +195,7 @@ class Proxy:
         self._links, self._numbers = [], 0
         self._exchanges = []
         self._rules = []
+        self._then_refuse = False
         self._lost = threading.Event()
         self._flow = threading.Event()
         self._flow.set()
@@ -250,15 +251,27 @@ class Proxy:
         with self._lock:
             self._budget = byte_count
 
-    def lose_answer(self, containing, nth=1):
-        """Lose the answer of the n-th exchange from now whose SQL contains the text."""
+    def lose_answer(self, containing, nth=1, then_refuse=False):
+        """Lose the answer of the n-th exchange from now whose SQL contains the text.
+
+        then_refuse: nobody gets through afterwards until accept(), so that a test can act before
+        the client asks again.
+        """
         with self._lock:
             self._lost.clear()
             self._rules.append([containing, nth])
+            self._then_refuse = then_refuse
+
+    def stop_losing(self):
+        with self._lock:
+            self._rules.clear()
+            self._then_refuse = False
 
     def wait_lost(self, timeout=30.0):
         """Wait until an answer was lost; then the server has committed."""
-        assert self._lost.wait(timeout), f"no exchange matched {self._rules}"
+        if not self._lost.wait(timeout):
+            self.stop_losing()
+            raise AssertionError("no exchange of the expected kind passed")
 
     # ---- what passed
 
@@ -293,6 +306,8 @@ class Proxy:
         return False
 
     def lost_one(self):
+        if self._then_refuse:
+            self.refuse()
         self._lost.set()
 
     def wait_while_held(self):

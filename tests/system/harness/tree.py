@@ -120,3 +120,26 @@ def digest(tree, members=ALL):
         kept = {member: tree[path].get(member) for member in members}
         total.update(json.dumps([path, kept], sort_keys=True).encode())
     return total.hexdigest()
+
+
+def populate(top):
+    """A bit of everything."""
+    (top / "dir" / "deep").mkdir(parents=True)
+    (top / "empty").touch()
+    (top / "dir" / "text").write_text("hello\n")
+    (top / "dir" / "blocks").write_bytes(os.urandom(9 << 20))
+    with open(top / "sparse", "wb") as file:
+        file.seek((70 << 20) + 3)
+        file.write(b"end")
+        file.truncate(80 << 20)
+    (top / "dir" / "link").symlink_to("text")
+    os.link(top / "dir" / "text", top / "dir" / "deep" / "hard")
+    os.mkfifo(top / "fifo", 0o640)
+    os.chmod(top / "dir" / "text", 0o4751)
+    os.utime(top / "empty", ns=(1_600_000_000_123_456_789, 1_500_000_000_987_654_321))
+    os.setxattr(top / "dir", "user.colour", b"blue\0sky")
+    os.rename(top / "dir" / "blocks", top / "moved")
+    (top / "gone").write_text("x")
+    os.unlink(top / "gone")
+    (top / "gone-dir").mkdir()
+    os.rmdir(top / "gone-dir")

@@ -1,0 +1,213 @@
+"""No operation takes more than one exchange with PostgreSQL once its connection is warm.
+
+Counted by a proxy that reads the protocol: an exchange is what a client sends up to a Sync, with
+its answer. Left out, as the issue says, are id-range refills and what runs in the background. The
+kernel's own lookup of a name it does not know is an exchange of its own.
+"""
+
+import os
+import time
+
+import pytest
+
+from harness.syscalls import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, RENAME_EXCHANGE,
+                              RENAME_NOREPLACE, fallocate, renameat2)
+from harness.volume import tarn
+
+BACKGROUND = ("session_refresh", "usage_flush", "alloc(", "volume(")
+
+
+@pytest.fixture
+def counted(volume, proxy):
+    """A mount through the proxy, with one connection that has run every function once."""
+    with volume.mount("--meta-conns", "1", url=volume.url_by(proxy)) as mount:
+        exercise(mount.path("warm-up"))
+        yield Counted(mount, proxy)
+
+
+def exercise(top):
+    """Every operation once, so that everything is prepared and id ranges are filled."""
+    top.mkdir()
+    one, two = top / "one", top / "two"
+    one.write_bytes(b"x" * 5000)
+    two.touch()
+    one.read_bytes()
+    os.chmod(one, 0o600)
+    os.truncate(one, 100)
+    with open(one, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, 1000)
+    os.setxattr(one, "user.a", b"1")
+    os.getxattr(one, "user.a")
+    os.listxattr(one)
+    os.removexattr(one, "user.a")
+    os.symlink("one", top / "sym")
+    os.readlink(top / "sym")
+    os.link(one, top / "hard")
+    os.listdir(top)
+    os.statvfs(top)
+    os.access(one, os.R_OK)
+    renameat2(one, two, RENAME_EXCHANGE)
+    os.rename(one, two)
+    os.unlink(two)
+    (top / "d").mkdir()
+    os.rmdir(top / "d")
+
+
+class Counted:
+    def __init__(self, mount, proxy):
+        self.mount, self.proxy = mount, proxy
+
+    def path(self, *names):
+        return self.mount.path(*names)
+
+    def age(self):
+        """Let the kernel's one-second caches expire."""
+        time.sleep(1.2)
+
+    def run(self, operation):
+        """The functions that operation() called, one text for each exchange."""
+        self.proxy.forget()
+        operation()
+        calls = ["; ".join(e.texts) for e in self.proxy.exchanges()]
+        return [call for call in calls if not any(word in call for word in BACKGROUND)]
+
+
+def verbs(calls):
+    return [call.split("tarn_1.")[1].split("(")[0] if "tarn_1." in call else call for call in calls]
+
+
+def beside_lookups(calls):
+    return [verb for verb in verbs(calls) if verb != "lookup"]
+
+
+def mutations(top):
+    """(name, operation, the one function it may call). Everything it needs was made before."""
+    file = open(top / "opened", "r+b", buffering=0)
+    return [
+        ("mkdir", lambda: (top / "m").mkdir(), "create"),
+        ("mknod", lambda: os.mkfifo(top / "p"), "create"),
+        ("symlink", lambda: os.symlink("x", top / "s"), "create"),
+        ("create", lambda: os.close(os.open(top / "c", os.O_CREAT | os.O_WRONLY)), "create"),
+        ("link", lambda: os.link(top / "a", top / "l"), "link"),
+        ("unlink", lambda: os.unlink(top / "u"), "unlink"),
+        ("rmdir", lambda: os.rmdir(top / "r"), "rmdir"),
+        ("rename", lambda: os.rename(top / "from", top / "to"), "rename"),
+        ("rename over", lambda: os.rename(top / "from2", top / "over"), "rename"),
+        ("rename to another directory", lambda: os.rename(top / "from3", top / "e" / "x"), "rename"),
+        ("rename noreplace", lambda: renameat2(top / "from4", top / "to4", RENAME_NOREPLACE),
+         "rename"),
+        ("exchange", lambda: renameat2(top / "a", top / "b", RENAME_EXCHANGE), "rename"),
+        ("chmod", lambda: os.chmod(top / "a", 0o640), "setattr"),
+        ("chown", lambda: os.chown(top / "a", 5, 6), "setattr"),
+        ("utimes", lambda: os.utime(top / "a", ns=(1, 2)), "setattr"),
+        ("truncate", lambda: os.truncate(top / "a", 3), "setattr"),
+        ("ftruncate", lambda: os.ftruncate(file.fileno(), 50), "setattr"),
+        ("fallocate", lambda: fallocate(file.fileno(), 0, 0, 9000), "fallocate"),
+        ("punch hole", lambda: fallocate(file.fileno(), FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, 0, 100),
+         "fallocate"),
+        ("write and fsync", lambda: (file.write(b"new"), os.fsync(file.fileno())), "write"),
+        ("setxattr", lambda: os.setxattr(top / "a", "user.k", b"v"), "setxattr"),
+        ("removexattr", lambda: os.removexattr(top / "a", "user.k"), "removexattr"),
+    ]
+
+
+def test_each_mutation_is_one_exchange(counted):
+    top = counted.path("top")
+    top.mkdir()
+    for name in ("a", "b", "u", "from", "from2", "from3", "from4", "over", "opened"):
+        (top / name).write_bytes(b"data")
+    for name in ("r", "e"):
+        (top / name).mkdir()
+    wrong = []
+    for name, operation, verb in mutations(top):
+        calls = beside_lookups(counted.run(operation))
+        if calls != [verb]:
+            wrong.append(f"{name}: {calls}, not one {verb}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_create_write_and_close_are_two(counted):
+    calls = beside_lookups(counted.run(lambda: counted.path("new").write_bytes(b"x" * 4096)))
+    assert calls == ["create", "write"]
+
+
+def test_an_unknown_name_is_looked_up_once(counted):
+    calls = verbs(counted.run(lambda: counted.path("no such name").exists()))
+    assert calls == ["lookup"]
+
+
+def test_stat_of_a_forgotten_name_is_one(counted):
+    counted.path("f").write_bytes(b"x")
+    counted.age()
+    assert len(counted.run(lambda: os.stat(counted.path("f")))) <= 2, "root and name"
+    counted.age()
+    with open(counted.path("f"), "rb") as file:
+        counted.age()
+        assert verbs(counted.run(lambda: os.fstat(file.fileno()))) == ["getattr"]
+
+
+def test_open_read_and_close_of_a_file_are_one_beside_the_lookup(counted):
+    counted.path("f").write_bytes(b"x" * 4096)
+    os.stat(counted.path("f"))
+    calls = beside_lookups(counted.run(lambda: counted.path("f").read_bytes()))
+    assert calls == ["open"]
+
+
+def test_reading_later_chunks_takes_one_exchange_for_many(counted):
+    with open(counted.path("big"), "wb") as file:
+        file.seek(300 << 20)
+        file.write(b"end")
+    def read():
+        with open(counted.path("big"), "rb") as file:
+            while file.read(8 << 20):
+                pass
+    calls = beside_lookups(counted.run(read))
+    assert calls.count("open") == 1
+    assert len(calls) <= 1 + 5, f"{calls} for five chunks"
+
+
+def test_a_directory_of_a_thousand_is_read_in_few_pages(counted):
+    top = counted.path("many")
+    top.mkdir()
+    for number in range(1000):
+        os.mknod(top / f"{number:04}")
+    counted.age()
+    calls = counted.run(lambda: sum(1 for entry in os.scandir(top)))
+    pages = [verb for verb in verbs(calls) if verb == "readdir"]
+    assert 1 <= len(pages) <= 4, f"{len(pages)} pages for 1000 names"
+    assert len(calls) <= len(pages) + 2, f"more than the pages: {verbs(calls)}"
+
+
+def test_small_reads_are_one_each(counted):
+    counted.path("f").write_bytes(b"x")
+    os.setxattr(counted.path("f"), "user.k", b"v")
+    os.symlink("f", counted.path("s"))
+    os.stat(counted.path("f"))
+    os.lstat(counted.path("s"))
+    for operation, allowed in [
+            (lambda: os.getxattr(counted.path("f"), "user.k"), ["getxattr"]),
+            (lambda: os.listxattr(counted.path("f")), ["listxattr"]),
+            (lambda: os.readlink(counted.path("s")), ["readlink"]),
+            (lambda: os.statvfs(counted.path()), ["statfs"])]:
+        calls = beside_lookups(counted.run(operation))
+        assert calls in (allowed, []), f"{calls}, not {allowed}"
+
+
+def test_info_resolves_a_deep_path_in_few_exchanges(counted, volume):
+    top = counted.path(*"abcdefghij")
+    top.mkdir(parents=True)
+    counted.proxy.forget()
+    tarn("info", volume.url_by(counted.proxy), "/a/b/c/d/e/f/g/h/i/j")
+    assert len(counted.proxy.exchanges("tarn_1.resolve(")) == 1
+
+
+def test_the_server_agrees_with_the_proxy(counted, volume):
+    """The statement log shows no BEGIN, COMMIT or second statement beside the function's call."""
+    counted.path("d").mkdir()
+    os.stat(counted.path("d"))
+    with volume.cluster.statements(volume.database) as seen:
+        # The setting is taken up by new connections only.
+        counted.proxy.cut()
+        exercise(counted.path("d", "again"))
+    assert any("tarn_1.create(" in text for text in seen)
+    assert not [text for text in seen if text.strip().upper().startswith(("BEGIN", "COMMIT"))]
