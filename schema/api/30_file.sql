@@ -242,11 +242,11 @@ LANGUAGE plpgsql AS $$
 DECLARE
     _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
 BEGIN
-    IF _reply.err IS NOT NULL THEN
-        RETURN _reply;
+    IF _reply.err IS NULL THEN
+        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.write_slices(
+            _ino, _indx, _pos, _id, _size, _mtime, _mtimensec, _kill_suid, _sums));
     END IF;
-    RETURN tarn_1.lane_end(_sid, _lane, _op, tarn_1.write_slices(
-        _ino, _indx, _pos, _id, _size, _mtime, _mtimensec, _kill_suid, _sums));
+    RETURN _reply;
 END $$;
 
 -- The modes of the format: 0, KEEP_SIZE 1, PUNCH_HOLE|KEEP_SIZE 3, ZERO_RANGE 16, and 17.
@@ -287,10 +287,10 @@ LANGUAGE plpgsql AS $$
 DECLARE
     _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
 BEGIN
-    IF _reply.err IS NOT NULL THEN
-        RETURN _reply;
+    IF _reply.err IS NULL THEN
+        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.allocate_range(_ino, _mode, _off, _len));
     END IF;
-    RETURN tarn_1.lane_end(_sid, _lane, _op, tarn_1.allocate_range(_ino, _mode, _off, _len));
+    RETURN _reply;
 END $$;
 
 ------------------------------------------------------------------------------------- release
@@ -322,8 +322,8 @@ LANGUAGE plpgsql AS $$
 DECLARE
     _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
 BEGIN
-    IF _reply.err IS NOT NULL THEN
-        RETURN _reply;
+    IF _reply.err IS NULL THEN
+        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.release_inode(_sid, _ino));
     END IF;
-    RETURN tarn_1.lane_end(_sid, _lane, _op, tarn_1.release_inode(_sid, _ino));
+    RETURN _reply;
 END $$;

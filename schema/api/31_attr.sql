@@ -10,7 +10,7 @@
 CREATE FUNCTION tarn_1.setattr_refusal(
     _n public.jfs_node, _mask int4, _mode int4, _uid int8, _gid int8, _flags int4, _length int8,
     _caller_uid int8) RETURNS int4
-LANGUAGE plpgsql IMMUTABLE AS $$
+LANGUAGE plpgsql STABLE AS $$
 BEGIN
     -- What lies in the trash stays as it was deleted, but a handle that was opened before goes on
     -- working: programs unlink their temporary files right after they have opened them.
@@ -23,9 +23,8 @@ BEGIN
     ELSIF _mask & 256 <> 0 AND _caller_uid <> 0
        AND (_caller_uid <> _n.uid::int8 & 4294967295 OR (_n.flags # _flags) & 3 <> 0) THEN
         RETURN 1;
-    -- The columns are int4 and a stock client cannot use a number that they hold as negative.
-    ELSIF (_mask & 2 <> 0 AND _uid NOT BETWEEN 0 AND 2147483647)
-       OR (_mask & 4 <> 0 AND _gid NOT BETWEEN 0 AND 2147483647) THEN
+    ELSIF (_mask & 2 <> 0 AND NOT tarn_1.fits('uid', _uid))
+       OR (_mask & 4 <> 0 AND NOT tarn_1.fits('gid', _gid)) THEN
         RETURN 22;
     -- The permission bits mirror the access ACL, which is not kept here.
     ELSIF _mask & 1 <> 0 AND _n.access_acl_id > 0 AND (_n.mode # _mode) & 511 <> 0 THEN
@@ -134,12 +133,12 @@ LANGUAGE plpgsql AS $$
 DECLARE
     _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
 BEGIN
-    IF _reply.err IS NOT NULL THEN
-        RETURN _reply;
+    IF _reply.err IS NULL THEN
+        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.change_attributes(
+            _ino, _mask, _mode, _uid, _gid, _flags, _length, _atime, _atimensec, _mtime, _mtimensec,
+            _caller_uid));
     END IF;
-    RETURN tarn_1.lane_end(_sid, _lane, _op, tarn_1.change_attributes(
-        _ino, _mask, _mode, _uid, _gid, _flags, _length, _atime, _atimensec, _mtime, _mtimensec,
-        _caller_uid));
+    RETURN _reply;
 END $$;
 
 -- What the volume uses, as all clients have flushed it.

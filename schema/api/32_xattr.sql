@@ -68,10 +68,10 @@ LANGUAGE plpgsql AS $$
 DECLARE
     _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
 BEGIN
-    IF _reply.err IS NOT NULL THEN
-        RETURN _reply;
+    IF _reply.err IS NULL THEN
+        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.put_xattr(_ino, _name, _value, _flags));
     END IF;
-    RETURN tarn_1.lane_end(_sid, _lane, _op, tarn_1.put_xattr(_ino, _name, _value, _flags));
+    RETURN _reply;
 END $$;
 
 CREATE FUNCTION tarn_1.removexattr(_sid int8, _lane int4, _op int8, _ino int8, _name text)
