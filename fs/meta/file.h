@@ -27,7 +27,7 @@ enum setattr_mask {
     SETATTR_ATIME_NOW = 64, /* the database's clock */
     SETATTR_MTIME_NOW = 128,
     SETATTR_FLAGS = 256,
-    SETATTR_KILL_SUID = 512, /* a write or truncate by a non-root caller */
+    SETATTR_KILL_SUID = 512,  /* a write or truncate by a non-root caller */
     SETATTR_BY_HANDLE = 1024, /* through an open file: not refused when it lies in the trash */
 };
 struct meta_setattr {
