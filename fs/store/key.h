@@ -21,7 +21,8 @@ struct block_id {
     uint32_t size;
 };
 
-/* Write the key with its NUL: chunks/0/0/3_0_4194304, or with hash_prefix chunks/03/0/3_0_4194304. */
+/* Write the key with its NUL: chunks/0/0/3_0_4194304, or with hash_prefix chunks/03/0/3_0_4194304.
+ */
 void block_key(char out[BLOCK_KEY_BYTES], bool hash_prefix, struct block_id block);
 /* The reverse, of either layout. RC_INVALID when key is not exactly what block_key() writes. */
 MUST_CHECK enum rc block_key_parse(const char *key, struct block_id *out, struct err *e);

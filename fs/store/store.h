@@ -1,8 +1,8 @@
 /*
  * store - object storage as verbs plus an instance.
  *
- * A driver (file, later s3) and every layer (prefix, shard, codec, retry, chain, limit, fault) are
- * the same struct, so that a stack is built by wrapping and looks the same from the outside. A
+ * A driver (file, later s3) and every layer (prefix, shard, encrypt, retry, chain, limit, fault)
+ * are the same struct, so that a stack is built by wrapping and looks the same from the outside. A
  * layer owns the store it wraps and closes it.
  *
  * Objects are written once and whole: put() is atomic, and an object is visible only complete.
@@ -21,7 +21,7 @@
 #include "fs/base/err.h"
 
 #define STORE_KEY_MAX 1024 /* with its NUL */
-#define STORE_TO_END UINT64_MAX
+#define STORE_TO_END  UINT64_MAX
 
 struct store;
 
@@ -38,8 +38,10 @@ struct store_ops {
     const char *name; /* "file", "chain" */
 
     /*
-     * Append length bytes from offset (STORE_TO_END: to the end) to out.
-     * RC_NOT_FOUND  no such object          RC_CORRUPT  the store's bytes are not what they should be
+     * Append length bytes from offset (STORE_TO_END: to the end) to out; as before on failure.
+     * RC_NOT_FOUND  no such object
+     * RC_CORRUPT    the store's bytes are not what they should be: damaged, shorter than what was
+     *               asked for, or more than out may hold, which is how a caller bounds an object
      */
     enum rc (*get)(struct store *s, const char *key, uint64_t offset, uint64_t length,
                    struct buf *out, uint64_t deadline_ms, struct err *e);

@@ -3,7 +3,7 @@
  * and its site row describe. The only place where a format row becomes a store.
  *
  * At a primary the chain is the origin bucket. At a mirror it is local, then origin; a missing
- * origin is then a warning, not a failure.
+ * origin is then a warning, not a failure, and it may appear later.
  *
  * Threads   any, between open and close
  * Blocking  opening and every block verb wait for network and disk
@@ -20,10 +20,10 @@ struct volume;
 
 struct volume_options {
     struct meta_options meta;
-    const char *bucket;        /* --bucket: instead of the format row's; NULL: as it says */
-    const char *local_bucket;  /* instead of the site row's; NULL: as it says */
-    bool needs_ready;          /* refuse a mirror that is not consistent yet */
-    bool checks_uuid;          /* compare the object juicefs_uuid with the format row */
+    const char *bucket;       /* --bucket: instead of the format row's; NULL: as it says */
+    const char *local_bucket; /* instead of the site row's; NULL: as it says */
+    bool needs_ready;         /* refuse a mirror that is not consistent yet */
+    bool checks_uuid;         /* compare the object juicefs_uuid with the format row */
 };
 
 /*
@@ -34,10 +34,20 @@ MUST_CHECK enum rc volume_open(struct volume **out, const struct volume_options 
                                struct err *e);
 void volume_close(struct volume **volume);
 
+/*
+ * The exit code of a program that ends with e (EXIT_DONE for RC_OK): exit_code_for(), but
+ * EXIT_STORE where the bucket is missing or another volume's.
+ */
+int volume_exit_code(const struct err *e);
+
 struct meta *volume_meta(struct volume *volume);
 /* The chain as readers use it, keys relative to "<name>/". */
 struct store *volume_store(struct volume *volume);
-/* At a mirror: the two ends of the chain; NULL when the site has none or it cannot be reached. */
+/*
+ * The ends of the chain. local is NULL at a primary and at a mirror without a bucket of its own.
+ * A mirror's origin that cannot be reached answers RC_UNAVAILABLE until it can; it shows its
+ * juicefs_uuid before anything else gets through.
+ */
 struct store *volume_local(struct volume *volume);
 struct store *volume_origin(struct volume *volume);
 
@@ -72,6 +82,11 @@ MUST_CHECK enum rc volume_get_block_from(struct volume *volume, struct store *fr
 /* Encode and store one block; durable on RC_OK. */
 MUST_CHECK enum rc volume_put_block(struct volume *volume, struct block_id block,
                                     const uint8_t *plain, uint64_t deadline_ms, struct err *e);
+
+/* The same into one given end of the chain (syncer, repair). */
+MUST_CHECK enum rc volume_put_block_to(struct volume *volume, struct store *to,
+                                       struct block_id block, const uint8_t *plain,
+                                       uint64_t deadline_ms, struct err *e);
 
 /* Sums of plain (size bytes) into out (ceil(size / meta_sum_bytes(block_bytes)) entries). */
 void volume_sum_block(const struct volume *volume, const uint8_t *plain, uint32_t size,

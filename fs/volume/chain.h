@@ -1,0 +1,34 @@
+/*
+ * chain - a format row and a site row turned into stores, and the check that a bucket is this
+ * volume's. Private to fs/volume.
+ */
+#ifndef FS_VOLUME_CHAIN_H
+#define FS_VOLUME_CHAIN_H
+
+#include "fs/volume/volume.h"
+
+/* In front of every error about a bucket, by which volume_exit_code() knows it. */
+#define VOLUME_BUCKET_NOTE "bucket of volume "
+
+/* The stores of a site. At a mirror with a bucket of its own, top is the chain of the two ends and
+ * owns them; else local is NULL and origin is top. */
+struct volume_chain {
+    struct store *top, *local, *origin;
+};
+
+/*
+ * RC_NOT_FOUND  a bucket that must be there is missing
+ * RC_INVALID    storage or bucket that we cannot use; with checks_uuid: another volume's bucket
+ * RC_DENIED     the encryption key needs another JFS_RSA_PASSPHRASE
+ */
+MUST_CHECK enum rc volume_chain_open(struct volume_chain *out, const struct format *format,
+                                     const struct meta_site *site,
+                                     const struct volume_options *options, struct err *e);
+void volume_chain_close(struct volume_chain *chain);
+
+/* The rest of volume_open() once format and site are known; takes neither. */
+MUST_CHECK enum rc volume_assemble(struct volume **out, const struct format *format,
+                                   const struct meta_site *site,
+                                   const struct volume_options *options, struct err *e);
+
+#endif
