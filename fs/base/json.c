@@ -110,6 +110,20 @@ const struct json *json_at(const struct json *array, size_t index)
     return from_jansson(json_array_get(to_jansson(array), index));
 }
 
+void json_each(const struct json *object, json_visit visit, void *arg)
+{
+    json_t *root = to_jansson(object);
+    for (void *at = json_object_iter(root); at; at = json_object_iter_next(root, at))
+        visit(json_object_iter_key(at), from_jansson(json_object_iter_value(at)), arg);
+}
+
+enum json_kind json_kind(const struct json *value)
+{
+    if (json_is_object(to_jansson(value)))
+        return JSON_OBJECT;
+    return json_is_array(to_jansson(value)) ? JSON_ARRAY : JSON_SCALAR;
+}
+
 struct json *json_object_new(void)
 {
     return from_jansson(json_object());

@@ -29,6 +29,14 @@ const char *json_as_string(const struct json *value); /* NULL if it is no string
 size_t json_length(const struct json *array);
 const struct json *json_at(const struct json *array, size_t index);
 
+/* Call visit for every member of an object, in order. */
+typedef void (*json_visit)(const char *name, const struct json *value, void *arg);
+void json_each(const struct json *object, json_visit visit, void *arg);
+
+/* What a value holds, for a printer. */
+enum json_kind { JSON_SCALAR, JSON_OBJECT, JSON_ARRAY };
+enum json_kind json_kind(const struct json *value);
+
 /* A new empty object or array; setters copy strings; children move into the parent. */
 struct json *json_object_new(void);
 struct json *json_array_new(void);

@@ -24,7 +24,7 @@
 #include "fs/mount/options.h"
 #include "fs/mount/serve.h"
 
-#define READ_AHEAD_KB 1024
+#define READ_AHEAD_KB  1024
 #define MAX_BACKGROUND 200
 
 struct program {
@@ -51,7 +51,7 @@ static enum rc check_can_write(struct program *p, struct err *e)
 {
     struct meta *meta = volume_meta(p->volume);
     struct format *format = meta_format_ref(meta);
-    const char *why = format->change_log  ? "it keeps a change log"
+    const char *why = format->change_log   ? "it keeps a change log"
                       : format->enable_acl ? "POSIX ACLs are on"
                                            : NULL;
     meta_format_unref(meta, &format);
@@ -283,17 +283,9 @@ static enum rc tear_down(struct program *p, struct err *e)
     return rc;
 }
 
-static int exit_code_of(const struct err *e)
-{
-    bool is_bucket = strstr(e->text, "bucket") != NULL;
-    if (is_bucket && (e->code == RC_NOT_FOUND || e->code == RC_INVALID))
-        return EXIT_STORE;
-    return exit_code_for(e->code);
-}
-
 static int fail(struct program *p, const struct err *e)
 {
-    int code = exit_code_of(e);
+    int code = volume_exit_code(e);
     if (p->start)
         daemon_failed(&p->start, code, e->text);
     else

@@ -23,7 +23,7 @@ struct mount {
     struct fuse_session *session;
     double attr_seconds, entry_seconds, dir_entry_seconds; /* kernel cache times */
     const char *redacted_url;
-    pthread_key_t read_buffer;   /* each thread's buffer for replies to READ */
+    pthread_key_t read_buffer; /* each thread's buffer for replies to READ */
 };
 
 /* The mount that a request belongs to. */

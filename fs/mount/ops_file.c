@@ -112,8 +112,8 @@ static void on_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
     OP_TIMER(write);
     struct err e = ERR_INIT;
     const struct vfs_caller who = mount_caller(req);
-    if (vfs_write(file_of(fi), &who, (uint64_t)off,
-                  (struct bytes){(const uint8_t *)data, size}, &e))
+    if (vfs_write(file_of(fi), &who, (uint64_t)off, (struct bytes){(const uint8_t *)data, size},
+                  &e))
         mount_reply_err(req, &e, "write", ino);
     else
         fuse_reply_write(req, size);

@@ -36,8 +36,7 @@ struct fuse_entry_param mount_entry(const struct mount *m, const struct node_att
     struct fuse_entry_param entry = {
         .ino = attr->ino,
         .attr_timeout = m->attr_seconds,
-        .entry_timeout =
-            attr->type == NODE_DIRECTORY ? m->dir_entry_seconds : m->entry_seconds,
+        .entry_timeout = attr->type == NODE_DIRECTORY ? m->dir_entry_seconds : m->entry_seconds,
     };
     reply_stat(attr, &entry.attr);
     return entry;
@@ -93,10 +92,14 @@ static const struct {
     int fuse;
     uint32_t ours;
 } setattr_bits[] = {
-    {FUSE_SET_ATTR_MODE, SETATTR_MODE},           {FUSE_SET_ATTR_UID, SETATTR_UID},
-    {FUSE_SET_ATTR_GID, SETATTR_GID},             {FUSE_SET_ATTR_SIZE, SETATTR_LENGTH},
-    {FUSE_SET_ATTR_ATIME, SETATTR_ATIME},         {FUSE_SET_ATTR_MTIME, SETATTR_MTIME},
-    {FUSE_SET_ATTR_ATIME_NOW, SETATTR_ATIME_NOW}, {FUSE_SET_ATTR_MTIME_NOW, SETATTR_MTIME_NOW},
+    {FUSE_SET_ATTR_MODE, SETATTR_MODE},
+    {FUSE_SET_ATTR_UID, SETATTR_UID},
+    {FUSE_SET_ATTR_GID, SETATTR_GID},
+    {FUSE_SET_ATTR_SIZE, SETATTR_LENGTH},
+    {FUSE_SET_ATTR_ATIME, SETATTR_ATIME},
+    {FUSE_SET_ATTR_MTIME, SETATTR_MTIME},
+    {FUSE_SET_ATTR_ATIME_NOW, SETATTR_ATIME_NOW},
+    {FUSE_SET_ATTR_MTIME_NOW, SETATTR_MTIME_NOW},
 };
 
 static uint32_t setattr_mask(int to_set, uid_t caller)

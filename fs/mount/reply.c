@@ -50,8 +50,8 @@ int reply_errno(const struct err *e, const char *what, ino_num ino)
 }
 
 static const mode_t type_bits[] = {
-    [NODE_FILE] = S_IFREG,  [NODE_DIRECTORY] = S_IFDIR, [NODE_SYMLINK] = S_IFLNK,
-    [NODE_FIFO] = S_IFIFO,  [NODE_BLOCK] = S_IFBLK,     [NODE_CHAR] = S_IFCHR,
+    [NODE_FILE] = S_IFREG,    [NODE_DIRECTORY] = S_IFDIR, [NODE_SYMLINK] = S_IFLNK,
+    [NODE_FIFO] = S_IFIFO,    [NODE_BLOCK] = S_IFBLK,     [NODE_CHAR] = S_IFCHR,
     [NODE_SOCKET] = S_IFSOCK,
 };
 
@@ -80,8 +80,8 @@ void reply_stat(const struct node_attr *attr, struct stat *out)
     out->st_rdev = attr->rdev;
     out->st_size = (off_t)attr->length;
     out->st_blksize = 65536;
-    out->st_blocks =
-        (blkcnt_t)((attr->length + ACCOUNTED_BYTES - 1) / ACCOUNTED_BYTES * (ACCOUNTED_BYTES / 512));
+    out->st_blocks = (blkcnt_t)((attr->length + ACCOUNTED_BYTES - 1) / ACCOUNTED_BYTES *
+                                (ACCOUNTED_BYTES / 512));
     out->st_atim = attr->atime;
     out->st_mtim = attr->mtime;
     out->st_ctim = attr->ctime;

@@ -14,7 +14,7 @@
 #include "fs/base/thread.h"
 
 #define MAX_READERS 2
-#define IDLE_MS 10000
+#define IDLE_MS     10000
 #define STACK_BYTES ((size_t)512 << 10)
 /* Only interrupts a read(2) of the device. */
 #define WAKE_SIGNAL SIGUSR2

@@ -7,9 +7,8 @@
  * when nobody is left to read. A thread that had nothing to do for a while ends and takes its
  * request buffer with it.
  *
- * Threads   serve_run() from the owner, which only waits; serve_stop() from any thread, but not from
- *           a signal handler
- * Blocking  serve_run() until the file system is unmounted or serve_stop()
+ * Threads   serve_run() from the owner, which only waits; serve_stop() from any thread, but not
+ * from a signal handler Blocking  serve_run() until the file system is unmounted or serve_stop()
  */
 #ifndef FS_MOUNT_SERVE_H
 #define FS_MOUNT_SERVE_H

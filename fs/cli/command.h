@@ -1,0 +1,17 @@
+/*
+ * command - the verbs of `tarn` that are built in; the others are programs beside it, found and
+ * executed as git does.
+ *
+ * Each takes argv from its own name on, prints to stdout, puts one line on stderr when it fails and
+ * answers the exit code (fs/base/conf.h).
+ *
+ * Threads   main
+ */
+#ifndef FS_CLI_COMMAND_H
+#define FS_CLI_COMMAND_H
+
+int command_umount(int argc, char **argv);
+int command_info(int argc, char **argv);
+int command_status(int argc, char **argv);
+
+#endif

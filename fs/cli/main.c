@@ -1,0 +1,89 @@
+/*
+ * tarn: the front command. It knows the words and where their programs are, nothing else.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/base/conf.h"
+#include "fs/cli/command.h"
+
+struct verb {
+    const char *name;
+    const char *summary;
+    int (*built_in)(int argc, char **argv);
+    const char *program; /* when not built in */
+    bool keeps_its_name; /* the program wants the verb as its first argument */
+};
+
+static const struct verb verbs[] = {
+    {"format", "make a volume", NULL, "tarn-primary", true},
+    {"mount", "mount a volume", NULL, "tarn-mount", false},
+    {"umount", "unmount, and wait until everything is stored", command_umount, NULL, false},
+    {"info", "show an inode, its blocks or what is below it", command_info, NULL, false},
+    {"status", "show a volume, its site and its sessions", command_status, NULL, false},
+    {"primary", "adopt a volume, run and watch its primary site", NULL, "tarn-primary", false},
+    {"mirror", "join, run and watch a mirror site", NULL, "tarn-mirror", false},
+    {"syncer", "copy a mirror's blocks to its own store", NULL, "tarn-syncer", false},
+};
+#define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
+
+static int usage(FILE *to, int code)
+{
+    fputs("usage: tarn COMMAND [ARGUMENTS]\n\ncommands:\n", to);
+    for (size_t i = 0; i < VERB_COUNT; i++)
+        fprintf(to, "  %-9s %s\n", verbs[i].name, verbs[i].summary);
+    fputs("  version   print the version\n"
+          "\ntarn COMMAND --help tells more. A volume is named by its metadata URL,\n"
+          "postgres://USER@HOST[:PORT]/DATABASE; the password is taken from the URL,\n"
+          "META_PASSWORD or a passfile.\n",
+          to);
+    return code;
+}
+
+/* Beside this executable, else on the PATH. */
+static int run_program(const char *program, char **argv)
+{
+    char path[PATH_MAX];
+    ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    if (size > 0) {
+        path[size] = '\0';
+        char *slash = strrchr(path, '/');
+        size_t room = sizeof(path) - (size_t)(slash + 1 - path);
+        if (snprintf(slash + 1, room, "%s", program) < (int)room)
+            execv(path, argv);
+    }
+    execvp(program, argv);
+    fprintf(stderr, "tarn: could not run %s: errno %d\n", program, errno);
+    return EXIT_FAILED;
+}
+
+static int run_verb(const struct verb *verb, int argc, char **argv)
+{
+    if (verb->built_in)
+        return verb->built_in(argc, argv);
+    /* The program sees its own name, then (format alone) the verb, then the arguments. */
+    char **passed = verb->keeps_its_name ? argv - 1 : argv;
+    return run_program(verb->program, passed);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return usage(stderr, EXIT_USAGE);
+    const char *word = argv[1];
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0)
+        return usage(stdout, EXIT_DONE);
+    if (strcmp(word, "version") == 0 || strcmp(word, "--version") == 0) {
+        puts("tarn " TARN_VERSION);
+        return EXIT_DONE;
+    }
+    for (size_t i = 0; i < VERB_COUNT; i++)
+        if (strcmp(word, verbs[i].name) == 0)
+            return run_verb(&verbs[i], argc - 1, argv + 1);
+    fprintf(stderr, "tarn: there is no command \"%s\"; see tarn --help\n", word);
+    return EXIT_USAGE;
+}
