@@ -82,8 +82,7 @@ static enum rc describe_site(struct meta *meta, struct json *doc, struct err *e)
     return json_set(doc, "site", &o, e);
 }
 
-static enum rc describe_usage(struct meta *meta, const struct status_options *options,
-                              struct json *doc, struct err *e)
+static enum rc describe_usage(struct meta *meta, bool with_sums, struct json *doc, struct err *e)
 {
     struct meta_statfs fs;
     uint64_t slices, without_sum;
@@ -93,9 +92,9 @@ static enum rc describe_usage(struct meta *meta, const struct status_options *op
     if (meta_statfs(meta, &fs, e) || json_set_int(o, "used_space", (int64_t)fs.used_space, e) ||
         json_set_int(o, "used_inodes", (int64_t)fs.used_inodes, e))
         return e->code;
-    if (options->sums && (meta_count_unsummed(meta, &slices, &without_sum, e) ||
-                          json_set_int(o, "slices", (int64_t)slices, e) ||
-                          json_set_int(o, "slices_without_sum", (int64_t)without_sum, e)))
+    if (with_sums && (meta_count_unsummed(meta, &slices, &without_sum, e) ||
+                      json_set_int(o, "slices", (int64_t)slices, e) ||
+                      json_set_int(o, "slices_without_sum", (int64_t)without_sum, e)))
         return e->code;
     return json_set(doc, "usage", &o, e);
 }
@@ -146,7 +145,7 @@ static enum rc show(const char *url, const struct status_options *o, struct err 
         return err_fail(e, RC_NO_SPACE, "could not allocate a document");
     enum rc rc = meta_open(&meta, &options_of_meta, e);
     if (!rc && (describe_format(meta, doc, e) || describe_site(meta, doc, e) ||
-                describe_usage(meta, o, doc, e) || describe_sessions(meta, doc, e) ||
+                describe_usage(meta, o->sums, doc, e) || describe_sessions(meta, doc, e) ||
                 print_document(doc, o->json, e)))
         rc = e->code;
     meta_close(&meta);
