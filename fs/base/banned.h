@@ -15,6 +15,9 @@
 #include <string.h>
 #include <time.h>
 
-#pragma GCC poison sprintf vsprintf strcpy strcat strtok atoi gmtime localtime strerror
+#pragma GCC poison sprintf vsprintf strcpy strcat strtok atoi gmtime localtime
+
+/* Not poisoned, as a macro of libevent that nobody uses names it: only using it is an error. */
+char *strerror(int number) __attribute__((deprecated("it is not thread-safe: use err_os")));
 
 #endif

@@ -120,8 +120,8 @@ void json_each(const struct json *object, json_visit visit, void *arg)
 enum json_kind json_kind(const struct json *value)
 {
     if (json_is_object(to_jansson(value)))
-        return JSON_OBJECT;
-    return json_is_array(to_jansson(value)) ? JSON_ARRAY : JSON_SCALAR;
+        return JSON_KIND_OBJECT;
+    return json_is_array(to_jansson(value)) ? JSON_KIND_ARRAY : JSON_KIND_SCALAR;
 }
 
 struct json *json_object_new(void)

@@ -34,7 +34,7 @@ typedef void (*json_visit)(const char *name, const struct json *value, void *arg
 void json_each(const struct json *object, json_visit visit, void *arg);
 
 /* What a value holds, for a printer. */
-enum json_kind { JSON_SCALAR, JSON_OBJECT, JSON_ARRAY };
+enum json_kind { JSON_KIND_SCALAR, JSON_KIND_OBJECT, JSON_KIND_ARRAY };
 enum json_kind json_kind(const struct json *value);
 
 /* A new empty object or array; setters copy strings; children move into the parent. */

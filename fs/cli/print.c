@@ -31,16 +31,16 @@ static void print_member(const char *name, const struct json *value, void *arg)
 {
     FILE *to = arg;
     switch (json_kind(value)) {
-    case JSON_SCALAR:
+    case JSON_KIND_SCALAR:
         fprintf(to, "%-*s ", NAME_WIDTH, name);
         print_scalar(value, to);
         fputc('\n', to);
         break;
-    case JSON_OBJECT:
+    case JSON_KIND_OBJECT:
         fprintf(to, "%s:\n", name);
         json_each(value, print_member, to);
         break;
-    case JSON_ARRAY:
+    case JSON_KIND_ARRAY:
         fprintf(to, "%s: %zu\n", name, json_length(value));
         for (size_t i = 0; i < json_length(value); i++) {
             json_each(json_at(value, i), print_in_line, to);

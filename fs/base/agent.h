@@ -1,0 +1,44 @@
+/*
+ * agent - the frame of a site's daemon: one piece of work repeated each period on a worker thread,
+ * beside a loop with the HTTP service and the signals.
+ *
+ * The work publishes what it knows as a JSON document, which GET /v1/status shows. SIGTERM and
+ * SIGINT end the daemon after the work at hand; SIGHUP makes the next turn begin at once. A turn
+ * that fails because the other side is away is tried again after a growing, bounded pause; any
+ * other failure ends the daemon.
+ *
+ * Threads   agent_run() in the main thread, before others exist; the rest from the work
+ * Blocking  agent_run() until the end; the work may block up to its own deadlines
+ */
+#ifndef FS_BASE_AGENT_H
+#define FS_BASE_AGENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/base/err.h"
+#include "fs/base/json.h"
+
+struct agent;
+
+/* One turn. RC_UNAVAILABLE, TIMEOUT, STALE, UNCERTAIN, IO: tried again; other codes end the agent. */
+typedef enum rc (*agent_work)(struct agent *agent, void *arg, struct err *e);
+
+struct agent_options {
+    const char *listen; /* "host:port" of the HTTP service; "": none */
+    uint64_t period_ms;
+    agent_work work;
+    void *arg;
+};
+
+/* Run until a signal (RC_OK) or a failure that trying again cannot mend. */
+MUST_CHECK enum rc agent_run(const struct agent_options *options, struct err *e);
+
+/* Has a signal asked for the end? Long work looks now and then. */
+bool agent_is_ending(struct agent *agent);
+
+/* Show status from now on, and whether /readyz says yes; takes *status. */
+MUST_CHECK enum rc agent_publish(struct agent *agent, struct json **status, bool is_ready,
+                                 struct err *e);
+
+#endif
