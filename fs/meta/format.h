@@ -7,6 +7,8 @@
 #ifndef FS_META_FORMAT_H
 #define FS_META_FORMAT_H
 
+#include <stdbool.h>
+
 #include "fs/base/buf.h"
 #include "fs/base/err.h"
 

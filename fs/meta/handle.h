@@ -1,0 +1,62 @@
+/*
+ * handle - what a struct meta is made of. Private to fs/meta.
+ */
+#ifndef FS_META_HANDLE_H
+#define FS_META_HANDLE_H
+
+#include <stdatomic.h>
+
+#include "fs/base/lock.h"
+#include "fs/meta/conn_pool.h"
+#include "fs/meta/ids.h"
+#include "fs/meta/lane.h"
+#include "fs/meta/meta.h"
+#include "fs/meta/usage.h"
+
+/* A format row that somebody may still use. */
+struct format_version {
+    struct format *format;
+    unsigned references;
+    struct format_version *next;
+};
+
+struct meta {
+    /* set at open */
+    char *url, *application;
+    uint64_t timeout_ms, connect_timeout_ms;
+    bool is_read_only;
+    struct meta_site site;
+
+    /* safe for any thread by themselves */
+    struct conn_pool conns;
+    struct lane_session session;
+    struct usage usage;
+    struct id_range inodes, slices;
+    _Atomic uint64_t exchanges;
+
+    /* shared, under lock */
+    struct lock lock;
+    struct format_version *formats; /* the first is the current one */
+    char *format_text;              /* the row it was made from */
+    char *session_info;             /* JSON of §9; NULL before the first session */
+    bool has_vitals;
+    int64_t used_space, used_inodes; /* when has_vitals */
+};
+
+/* Replace the current format when text differs from the row known. RC_INVALID: another volume. */
+MUST_CHECK enum rc meta_format_update(struct meta *meta, const char *text, bool *is_changed,
+                                      struct err *e);
+
+/*
+ * Refuse with ENOSPC what would exceed the volume's capacity or number of inodes, as far as this
+ * client knows: counters of the last heartbeat and its own pending part.
+ */
+MUST_CHECK enum rc meta_check_room(struct meta *meta, int64_t space, int64_t inodes, struct err *e);
+
+/* Counters of the volume as just read. */
+void meta_set_vitals(struct meta *meta, int64_t used_space, int64_t used_inodes);
+
+/* The session part, for meta_close(): flush what is pending and end the session, best effort. */
+void meta_session_end(struct meta *meta);
+
+#endif

@@ -1,0 +1,52 @@
+#include "fs/meta/lane.h"
+
+void lane_session_init(struct lane_session *session)
+{
+    *session = (struct lane_session){.sid = 0};
+    lock_init(&session->lock, LOCK_META_POOL);
+}
+
+void lane_session_deinit(struct lane_session *session)
+{
+    lock_deinit(&session->lock);
+}
+
+void lane_session_set(struct lane_session *session, uint64_t sid)
+{
+    LOCK_SCOPE(&session->lock);
+    session->sid = sid;
+    session->last_number = 0;
+    session->is_lost = false;
+}
+
+uint64_t lane_session_id(struct lane_session *session)
+{
+    LOCK_SCOPE(&session->lock);
+    return session->sid;
+}
+
+void lane_session_lose(struct lane_session *session, uint64_t sid)
+{
+    LOCK_SCOPE(&session->lock);
+    if (session->sid == sid)
+        session->is_lost = true;
+}
+
+bool lane_session_is_lost(struct lane_session *session)
+{
+    LOCK_SCOPE(&session->lock);
+    return session->is_lost;
+}
+
+enum rc lane_settle(struct lane *lane, struct lane_session *session, struct err *e)
+{
+    LOCK_SCOPE(&session->lock);
+    if (session->sid == 0)
+        return err_fail(e, RC_DENIED, "no session was begun");
+    if (session->is_lost)
+        return err_fail(e, RC_STALE, "session %llu was ended by another client",
+                        (unsigned long long)session->sid);
+    if (lane->sid != session->sid || lane->is_uncertain)
+        *lane = (struct lane){.sid = session->sid, .number = ++session->last_number};
+    return RC_OK;
+}

@@ -1,0 +1,336 @@
+#include "fs/meta/meta.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/base/clock.h"
+#include "fs/base/log.h"
+#include "fs/base/url.h"
+#include "fs/meta/handle.h"
+#include "fs/meta/retry.h"
+#include "schema/schema.h"
+
+#define DEFAULT_CONNS              4
+#define DEFAULT_TIMEOUT_MS         60000
+#define DEFAULT_CONNECT_TIMEOUT_MS 10000
+#define INODE_STEP                 1024
+#define SLICE_STEP                 4096
+
+static void site_deinit(struct meta_site *site)
+{
+    free(site->name);
+    free(site->role);
+    free(site->state);
+    free(site->local_bucket);
+    free(site->origin_bucket);
+    free(site->primary_url);
+}
+
+static void formats_free(struct format_version *list)
+{
+    while (list) {
+        struct format_version *next = list->next;
+        format_free(&list->format);
+        free(list);
+        list = next;
+    }
+}
+
+static void destroy(struct meta *meta)
+{
+    conn_pool_deinit(&meta->conns);
+    usage_deinit(&meta->usage);
+    id_range_deinit(&meta->inodes);
+    id_range_deinit(&meta->slices);
+    lane_session_deinit(&meta->session);
+    lock_deinit(&meta->lock);
+    formats_free(meta->formats);
+    site_deinit(&meta->site);
+    free(meta->format_text);
+    free(meta->session_info);
+    free(meta->application);
+    free(meta->url);
+    free(meta);
+}
+
+static enum rc fill_options(struct meta *meta, const struct meta_options *options, struct err *e)
+{
+    meta->url = strdup(options->url);
+    meta->application = strdup(options->application ? options->application : "tarn");
+    meta->timeout_ms = options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
+    meta->connect_timeout_ms =
+        options->connect_timeout_ms ? options->connect_timeout_ms : DEFAULT_CONNECT_TIMEOUT_MS;
+    meta->is_read_only = options->is_read_only;
+    if (!meta->url || !meta->application)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (usage_init(&meta->usage, e))
+        return e->code;
+    return conn_pool_init(&meta->conns, options->max_conns ? options->max_conns : DEFAULT_CONNS, e);
+}
+
+static enum rc create(struct meta **out, const struct meta_options *options, struct err *e)
+{
+    struct meta *meta = calloc(1, sizeof(*meta));
+    if (!meta)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    lock_init(&meta->lock, LOCK_META_POOL);
+    lane_session_init(&meta->session);
+    id_range_init(&meta->inodes, "nextInode", INODE_STEP);
+    id_range_init(&meta->slices, "nextChunk", SLICE_STEP);
+    if (fill_options(meta, options, e)) {
+        destroy(meta);
+        return e->code;
+    }
+    *out = meta;
+    return RC_OK;
+}
+
+/* Why is there no tarn_1.volume(), or why could it not find its tables? */
+static enum rc explain_absence(struct pg *pg, uint64_t deadline_ms, struct err *e)
+{
+    static const char probe[] =
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class"
+        " WHERE relkind IN ('r', 'p') AND relname ~ '^jfs_(.+_)?setting$') AS has_volume";
+    auto_result struct pg_result *answer = NULL;
+    if (pg_call(pg, probe, NULL, 0, deadline_ms, &answer, e))
+        return e->code;
+    if (pg_get_bool(answer, 0, pg_column(answer, "has_volume")))
+        return err_fail(e, RC_STALE,
+                        "the volume in this database is not adopted for this version "
+                        "of Tarn; run `tarn primary adopt URL`");
+    return err_fail(e, RC_NOT_FOUND, "this database holds no volume; `tarn format` makes one");
+}
+
+/* A copy of a text column, NULL for NULL. Without memory *is_short is set. */
+static char *text_copy(const struct pg_result *answer, const char *column, bool *is_short)
+{
+    const char *text = pg_get_text(answer, 0, pg_column(answer, column));
+    char *copy = text ? strdup(text) : NULL;
+    *is_short |= text && !copy;
+    return copy;
+}
+
+static enum rc read_site(struct meta *meta, const struct pg_result *answer, struct err *e)
+{
+    bool is_short = false;
+    meta->site = (struct meta_site){
+        .name = text_copy(answer, "site", &is_short),
+        .role = text_copy(answer, "role", &is_short),
+        .state = text_copy(answer, "state", &is_short),
+        .local_bucket = text_copy(answer, "local_bucket", &is_short),
+        .origin_bucket = text_copy(answer, "origin_bucket", &is_short),
+        .primary_url = text_copy(answer, "primary_url", &is_short),
+        .is_ready = pg_get_bool(answer, 0, pg_column(answer, "is_ready")),
+        .epoch = pg_get_int8(answer, 0, pg_column(answer, "epoch")),
+    };
+    if (is_short)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (!meta->site.name || !meta->site.role || !meta->site.state)
+        return err_fail(e, RC_STALE,
+                        "this database does not say which site it is; run "
+                        "`tarn primary adopt URL` or `tarn mirror join`");
+    return RC_OK;
+}
+
+static void compare_api(const struct pg_result *answer)
+{
+    const char *installed = pg_get_text(answer, 0, pg_column(answer, "api"));
+    if (!installed || strcmp(installed, schema_api_digest) != 0)
+        log_warn("the functions in schema %s are not the ones of this build", schema_api_name);
+}
+
+static enum rc read_volume(struct meta *meta, struct pg *pg, uint64_t deadline_ms, struct err *e)
+{
+    auto_result struct pg_result *answer = NULL;
+    meta->exchanges++;
+    enum rc rc = pg_call(pg, "SELECT * FROM tarn_1.volume()", NULL, 0, deadline_ms, &answer, e);
+    if (rc == RC_NOT_FOUND)
+        return explain_absence(pg, deadline_ms, e);
+    if (rc == RC_UNCERTAIN || rc == RC_TIMEOUT)
+        return err_fail(e, RC_UNAVAILABLE, "PostgreSQL did not answer: %s", pg_message(pg));
+    if (rc)
+        return rc;
+    const char *format =
+        pg_rows(answer) ? pg_get_text(answer, 0, pg_column(answer, "format")) : NULL;
+    if (!format)
+        return explain_absence(pg, deadline_ms, e);
+    bool is_changed;
+    if (meta_format_update(meta, format, &is_changed, e) || read_site(meta, answer, e))
+        return e->code;
+    compare_api(answer);
+    return RC_OK;
+}
+
+/* The first connection is made once: a wrong URL or a dead server is told at once. */
+static enum rc connect_first(struct meta *meta, struct err *e)
+{
+    const uint64_t deadline_ms = clock_deadline(meta->connect_timeout_ms);
+    const struct pg_options options = {.url = meta->url, .application = meta->application};
+    struct conn *conn;
+    if (conn_take(&meta->conns, deadline_ms, &conn, e))
+        return e->code;
+    enum rc rc = pg_open(&conn->pg, &options, deadline_ms, e);
+    if (!rc)
+        rc = read_volume(meta, conn->pg, deadline_ms, e);
+    conn_give(&meta->conns, conn);
+    return rc;
+}
+
+enum rc meta_open(struct meta **out, const struct meta_options *options, struct err *e)
+{
+    if (url_check(options->url, e))
+        return e->code;
+    struct meta *meta;
+    if (create(&meta, options, e))
+        return e->code;
+    if (connect_first(meta, e)) {
+        auto_free char *shown = url_redact(options->url);
+        destroy(meta);
+        return err_note(e, "cannot open \"%s\"", shown ? shown : "");
+    }
+    *out = meta;
+    return RC_OK;
+}
+
+void meta_close(struct meta **meta)
+{
+    if (!*meta)
+        return;
+    meta_session_end(*meta);
+    destroy(*meta);
+    *meta = NULL;
+}
+
+const struct meta_site *meta_site(const struct meta *meta)
+{
+    return &meta->site;
+}
+
+struct format *meta_format_ref(struct meta *meta)
+{
+    LOCK_SCOPE(&meta->lock);
+    meta->formats->references++;
+    return meta->formats->format;
+}
+
+/* Take out of the list what nobody uses; the first stays, it is the current one. */
+static struct format_version *unlink_unused_locked(struct meta *meta)
+{
+    struct format_version *unused = NULL;
+    for (struct format_version **at = &meta->formats->next; *at;) {
+        struct format_version *v = *at;
+        if (v->references > 0) {
+            at = &v->next;
+            continue;
+        }
+        *at = v->next;
+        v->next = unused;
+        unused = v;
+    }
+    return unused;
+}
+
+void meta_format_unref(struct meta *meta, struct format **format)
+{
+    if (!*format)
+        return;
+    lock_take(&meta->lock);
+    for (struct format_version *v = meta->formats; v; v = v->next)
+        if (v->format == *format)
+            v->references--;
+    struct format_version *unused = unlink_unused_locked(meta);
+    lock_drop(&meta->lock);
+    formats_free(unused);
+    *format = NULL;
+}
+
+static bool is_same_text(struct meta *meta, const char *text)
+{
+    LOCK_SCOPE(&meta->lock);
+    return meta->format_text && strcmp(meta->format_text, text) == 0;
+}
+
+/* Make a version the current one. RC_INVALID: it describes another volume. */
+static enum rc install_format(struct meta *meta, struct format_version *fresh, char *text,
+                              struct err *e)
+{
+    lock_take(&meta->lock);
+    if (meta->formats && strcmp(meta->formats->format->uuid, fresh->format->uuid) != 0) {
+        lock_drop(&meta->lock);
+        return err_fail(e, RC_INVALID, "the database holds another volume now, UUID %s",
+                        fresh->format->uuid);
+    }
+    fresh->next = meta->formats;
+    meta->formats = fresh;
+    free(meta->format_text);
+    meta->format_text = text;
+    struct format_version *unused = unlink_unused_locked(meta);
+    lock_drop(&meta->lock);
+    formats_free(unused);
+    return RC_OK;
+}
+
+enum rc meta_format_update(struct meta *meta, const char *text, bool *is_changed, struct err *e)
+{
+    *is_changed = false;
+    if (is_same_text(meta, text))
+        return RC_OK;
+    struct bytes json = {(const uint8_t *)text, strlen(text)};
+    struct format *format;
+    if (format_parse(json, &format, e))
+        return e->code;
+    struct format_version *fresh = calloc(1, sizeof(*fresh));
+    char *copy = strdup(text);
+    if (fresh)
+        fresh->format = format;
+    enum rc rc = fresh && copy ? install_format(meta, fresh, copy, e)
+                               : err_fail(e, RC_NO_SPACE, "out of memory");
+    if (rc) {
+        format_free(&format);
+        free(fresh);
+        free(copy);
+        return rc;
+    }
+    *is_changed = true;
+    return RC_OK;
+}
+
+static bool exceeds(uint64_t limit, int64_t used, int64_t pending, int64_t more)
+{
+    return limit && (int64_t)limit < used + pending + more;
+}
+
+enum rc meta_check_room(struct meta *meta, int64_t space, int64_t inodes, struct err *e)
+{
+    int64_t pending_space, pending_inodes;
+    usage_pending(&meta->usage, &pending_space, &pending_inodes);
+    LOCK_SCOPE(&meta->lock);
+    if (!meta->has_vitals)
+        return RC_OK;
+    const struct format *format = meta->formats->format;
+    if (exceeds(format->capacity, meta->used_space, pending_space, space))
+        return err_refused(e, ENOSPC, "the volume's capacity of %llu bytes is used up",
+                           (unsigned long long)format->capacity);
+    if (exceeds(format->inodes, meta->used_inodes, pending_inodes, inodes))
+        return err_refused(e, ENOSPC, "the volume's %llu inodes are used up",
+                           (unsigned long long)format->inodes);
+    return RC_OK;
+}
+
+void meta_pending_usage(struct meta *meta, int64_t *space, int64_t *inodes)
+{
+    usage_pending(&meta->usage, space, inodes);
+}
+
+enum rc meta_flush_usage(struct meta *meta, struct err *e)
+{
+    if (meta->is_read_only)
+        return RC_OK;
+    return usage_flush(&meta->usage, meta, e);
+}
+
+uint64_t meta_exchanges(const struct meta *meta)
+{
+    return atomic_load_explicit(&meta->exchanges, memory_order_relaxed);
+}

@@ -1,0 +1,54 @@
+/*
+ * retry - the only place that decides whether a call is made again.
+ *
+ * A read is repeated freely. A mutation is repeated under the same (session, lane, op), which the
+ * database carries out once. Both wait for a restarting server, with growing pauses, until the
+ * deadline of the call; then they fail with RC_UNAVAILABLE.
+ *
+ * Threads any · Blocking until the call's deadline
+ */
+#ifndef FS_META_RETRY_H
+#define FS_META_RETRY_H
+
+#include "fs/meta/lane.h"
+#include "fs/meta/meta.h"
+#include "fs/meta/pg.h"
+
+/* One call of a function of schema/api. sql is a literal. */
+struct call {
+    const char *sql;
+    struct pg_param *params;
+    int count;
+};
+
+#define CALL(text, array) (&(struct call){(text), (array), (int)(sizeof(array) / sizeof(*(array)))})
+
+/* A mutation's first three parameters; retry_mutation() puts session, lane and op there. */
+#define CALL_LANE                                                                                  \
+    {0}, {0},                                                                                      \
+    {                                                                                              \
+        0                                                                                          \
+    }
+
+/* A call that changes nothing, or whose repetition is harmless. */
+MUST_CHECK enum rc retry_read(struct meta *meta, const struct call *call, struct pg_result **out,
+                              struct err *e);
+
+/*
+ * A mutation through any free lane. *out is its definite answer: one row with a column err.
+ *
+ * RC_STALE        the session is over; nothing was done
+ * RC_REFUSED      EROFS: this handle or the database is read-only
+ * RC_UNAVAILABLE  the deadline passed; it may have been carried out or be carried out yet
+ */
+MUST_CHECK enum rc retry_mutation(struct meta *meta, const struct call *call,
+                                  struct pg_result **out, struct err *e);
+
+/*
+ * The same through a lane of the caller's own, which may be uncertain: then this must be the same
+ * call again. lane->is_uncertain afterwards says whether its outcome is still not known.
+ */
+MUST_CHECK enum rc retry_in_lane(struct meta *meta, struct lane *lane, const struct call *call,
+                                 struct pg_result **out, struct err *e);
+
+#endif
