@@ -91,11 +91,11 @@ def running():
         return [process for process in _registry.values() if process.is_running()]
 
 
-def run(arguments, timeout=60.0, env=None, check=True, input=None):
+def run(arguments, timeout=60.0, env=None, check=True, cwd=None):
     """Run a program to its end. Both outputs are text; with check its failure is an assertion."""
     done = subprocess.run(
         [str(a) for a in arguments], timeout=timeout, env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL if input is None else None, input=input,
+        stdin=subprocess.DEVNULL, cwd=cwd,
         capture_output=True, text=True, errors="replace")
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(str(a) for a in arguments)}\n"

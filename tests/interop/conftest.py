@@ -1,0 +1,20 @@
+"""The fixtures of the system tests, and a stock JuiceFS client."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
+
+from harness.fixtures import *  # noqa: E402,F401,F403
+
+
+@pytest.fixture(scope="session")
+def stock_program():
+    """The stock client that tests/interop/run has built."""
+    path = os.environ.get("TARN_STOCK_JUICEFS")
+    if not path:
+        pytest.skip("TARN_STOCK_JUICEFS names no stock client; run tests/interop/run")
+    return Path(path)

@@ -1,0 +1,165 @@
+"""A volume is readable and writable by Tarn and by a stock JuiceFS client, in both directions, live."""
+
+import os
+import random
+import time
+
+import pytest
+
+from harness.check import assert_consistent
+from harness.process import run
+from harness.site import Mirror
+from harness.tree import assert_same, populate, read_tree
+from harness.volume import tarn
+from stock_client import StockVolume
+
+FORMATS = {
+    "plain": [],
+    "small blocks": ["--block-size", "64K"],
+    "zstd": ["--compress", "zstd"],
+    "lz4": ["--compress", "lz4"],
+    "hash prefix": ["--hash-prefix"],
+    "no trash": ["--trash-days", "0"],
+    "encrypted": ["--encrypt-rsa-key"],
+}
+
+
+@pytest.fixture
+def volume(programs, stock_program, cluster, database, workdir):
+    return StockVolume(stock_program, cluster, database, "vol", workdir)
+
+
+@pytest.fixture(params=FORMATS.values(), ids=FORMATS.keys())
+def options(request, workdir):
+    if request.param != ["--encrypt-rsa-key"]:
+        return request.param
+    key = workdir / "key.pem"
+    run(["openssl", "genrsa", "-out", key, "2048"])
+    return ["--encrypt-rsa-key", str(key)]
+
+
+def scribble(top, seed):
+    """Overwrites, holes, truncations and renames: what leaves many slices behind."""
+    chance = random.Random(seed)
+    with open(top / "scribbled", "w+b") as file:
+        for _ in range(60):
+            file.seek(chance.randrange(3 << 20))
+            file.write(chance.randbytes(chance.randrange(1, 100_000)))
+            if chance.random() < 0.2:
+                file.flush()
+                os.fsync(file.fileno())
+            if chance.random() < 0.1:
+                file.truncate(chance.randrange(3 << 20))
+    with open(top / "scribbled", "rb") as file:
+        (top / "copy").write_bytes(file.read())
+    for number in range(30):
+        (top / f"small{number}").write_bytes(chance.randbytes(number * 137))
+    os.replace(top / "small0", top / "small1")
+    os.unlink(top / "small2")
+
+
+def write_tree(mount, name):
+    top = mount.path(name)
+    top.mkdir()
+    populate(top)
+    scribble(top, name)
+    return read_tree(top)
+
+
+def assert_stock_is_content(volume):
+    """fsck finds every block, gc finds nothing that nobody refers to."""
+    assert "ERROR" not in volume.stock("fsck", volume.url)
+    assert_consistent(volume, with_stats=False)
+
+
+def test_tarn_reads_and_extends_what_stock_wrote(volume, options):
+    volume.stock_format(*options)
+    with volume.stock_mount() as stock:
+        by_stock = write_tree(stock, "stock")
+    tarn("primary", "adopt", volume.url)
+    with volume.mount() as ours:
+        assert_same(by_stock, read_tree(ours.path("stock")))
+        by_us = write_tree(ours, "tarn")
+        scribble(ours.path("stock"), "again")
+        by_both = read_tree(ours.path("stock"))
+    with volume.stock_mount() as stock:
+        assert_same(by_us, read_tree(stock.path("tarn")))
+        assert_same(by_both, read_tree(stock.path("stock")))
+    assert_stock_is_content(volume)
+
+
+def test_stock_reads_and_extends_what_tarn_wrote(volume, options):
+    volume.format(*options)
+    with volume.mount() as ours:
+        by_us = write_tree(ours, "tarn")
+    with volume.stock_mount() as stock:
+        assert_same(by_us, read_tree(stock.path("tarn")))
+        by_stock = write_tree(stock, "stock")
+        scribble(stock.path("tarn"), "again")
+        by_both = read_tree(stock.path("tarn"))
+    with volume.mount() as ours:
+        assert_same(by_stock, read_tree(ours.path("stock")))
+        assert_same(by_both, read_tree(ours.path("tarn")))
+    assert_stock_is_content(volume)
+
+
+def test_both_are_mounted_at_once(volume):
+    volume.format()
+    with volume.mount() as ours, volume.stock_mount() as stock:
+        pair = (ours, stock)
+        for number in range(10):
+            writer, reader = pair[number % 2], pair[1 - number % 2]
+            data = random.Random(number).randbytes(50_000 + number)
+            writer.path(f"f{number}").write_bytes(data)
+            assert reader.path(f"f{number}").read_bytes() == data
+            # Over the other's file; the kernel's attributes may be a second old.
+            reader.path(f"f{number}").write_bytes(data[::-1])
+            time.sleep(1.1)
+            assert writer.path(f"f{number}").read_bytes() == data[::-1]
+        os.rename(ours.path("f0"), ours.path("renamed"))
+        os.unlink(stock.path("f1"))
+        time.sleep(1.1)
+        assert_same(read_tree(ours.directory), read_tree(stock.directory))
+    assert_stock_is_content(volume)
+
+
+def test_what_one_deletes_the_other_finds_in_the_trash(volume):
+    volume.format()
+    with volume.mount() as ours, volume.stock_mount() as stock:
+        for name in ("by-us", "by-stock"):
+            ours.path(name).write_text(name)
+        time.sleep(1.1)
+        os.unlink(ours.path("by-us"))
+        os.unlink(stock.path("by-stock"))
+        time.sleep(1.1)
+        for mount in (ours, stock):
+            (hour,) = os.listdir(mount.path(".trash"))
+            kept = sorted(name.split("-", 2)[2] for name in os.listdir(mount.path(".trash", hour)))
+            assert kept == ["by-stock", "by-us"]
+    assert_stock_is_content(volume)
+
+
+def test_nothing_is_leaked_according_to_gc(volume):
+    volume.format("--trash-days", "0")
+    with volume.mount() as ours:
+        write_tree(ours, "tarn")
+    report = run([volume.program, "gc", volume.url], timeout=120,
+                 env={"JFS_GC_SKIPPEDTIME": "0"})
+    assert " 0 leaked" in report.stdout + report.stderr, report.stderr
+
+
+def test_stock_mounts_a_mirror_read_only(volume, mirror_cluster, stock_program, workdir):
+    volume.format()
+    tarn("primary", "adopt", volume.url, "--name", "home")
+    with volume.mount() as ours:
+        by_us = write_tree(ours, "tarn")
+    mirror = Mirror(mirror_cluster, volume, workdir).begin()
+    try:
+        mirror.sync_once()
+        mirror.wait_caught_up()
+        with volume.stock_mount("--read-only", "--no-bgjob", "--bucket", f"{mirror.bucket}/",
+                                url=mirror.url) as stock:
+            assert_same(by_us, read_tree(stock.path("tarn")))
+    finally:
+        mirror.agent.stop()
+        mirror_cluster.drop_database(mirror.database)
