@@ -278,7 +278,7 @@ BEGIN
         -- What is only kept open has no name and gets none any more.
         RETURN tarn_1.refuse(2);
     END IF;
-    IF _r.type = 2 OR (_r.flags | _p.flags & 1) & 3 <> 0 THEN
+    IF _r.type = 2 OR _r.flags & 3 <> 0 OR _p.flags & 1 <> 0 THEN
         _r := tarn_1.occupied(_parent, _name);
         RETURN tarn_1.refuse(coalesce(_r.err, 1));
     END IF;
