@@ -497,3 +497,8 @@ int exit_code_for(enum rc code)
         return EXIT_FAILED;
     }
 }
+
+int exit_code_of(const struct err *e)
+{
+    return e->code && e->exit_code ? e->exit_code : exit_code_for(e->code);
+}

@@ -91,5 +91,7 @@ enum exit_code {
 
 /* The exit code for an error that ends a program. */
 int exit_code_for(enum rc code);
+/* The same, but what err_exits() said goes first. */
+int exit_code_of(const struct err *e);
 
 #endif

@@ -102,6 +102,7 @@ static enum rc err_set(struct err *e, enum rc code, int posix, const char *fmt, 
     memcpy(e->text, text, sizeof(text));
     e->code = code;
     e->posix = posix;
+    e->exit_code = 0;
     return code;
 }
 
@@ -125,6 +126,7 @@ enum rc err_note(struct err *e, const char *fmt, ...)
 {
     char inner[ERR_TEXT_BYTES];
     memcpy(inner, e->text, sizeof(inner));
+    const int exit_code = e->exit_code;
 
     va_list args;
     va_start(args, fmt);
@@ -132,6 +134,7 @@ enum rc err_note(struct err *e, const char *fmt, ...)
     va_end(args);
 
     err_append(e, inner);
+    e->exit_code = exit_code;
     return e->code;
 }
 
@@ -154,6 +157,12 @@ enum rc err_refused(struct err *e, int posix_errno, const char *fmt, ...)
     enum rc code = err_set(e, RC_REFUSED, posix_errno, fmt, args);
     va_end(args);
     return code;
+}
+
+enum rc err_exits(struct err *e, int exit_code)
+{
+    e->exit_code = exit_code;
+    return e->code;
 }
 
 const char *rc_name(enum rc code)

@@ -35,7 +35,8 @@ enum rc {
 
 struct err {
     enum rc code;
-    int posix; /* errno of an RC_REFUSED, else 0 */
+    int posix;     /* errno of an RC_REFUSED, else 0 */
+    int exit_code; /* of a program that ends with this error; 0: as its code says */
     char text[ERR_TEXT_BYTES];
 };
 
@@ -53,6 +54,9 @@ enum rc err_os(struct err *e, int os_errno, const char *fmt, ...) PRINTF(3, 4);
 
 /* A POSIX refusal: RC_REFUSED with e->posix = posix_errno. */
 enum rc err_refused(struct err *e, int posix_errno, const char *fmt, ...) PRINTF(3, 4);
+
+/* Say how a program that ends with this error exits (enum exit_code). Returns the code. */
+enum rc err_exits(struct err *e, int exit_code);
 
 /* "not found", "uncertain", … for logs. Never NULL. */
 const char *rc_name(enum rc code);
