@@ -175,5 +175,5 @@ int main(int argc, char **argv)
     if (e.code)
         fprintf(stderr, "%s: %s\n", command->name, e.text);
     conf_release(&conf);
-    return volume_exit_code(&e);
+    return exit_code_of(&e);
 }

@@ -250,5 +250,5 @@ int command_info(int argc, char **argv)
     conf_release(&conf);
     if (e.code)
         fprintf(stderr, "tarn info: %s\n", e.text);
-    return volume_exit_code(&e);
+    return exit_code_of(&e);
 }

@@ -171,5 +171,5 @@ int command_status(int argc, char **argv)
     conf_release(&conf);
     if (e.code)
         fprintf(stderr, "tarn status: %s\n", e.text);
-    return exit_code_for(e.code);
+    return exit_code_of(&e);
 }

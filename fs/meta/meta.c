@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fs/base/clock.h"
+#include "fs/base/conf.h"
 #include "fs/base/log.h"
 #include "fs/base/url.h"
 #include "fs/meta/handle.h"
@@ -187,7 +188,9 @@ enum rc meta_open(struct meta **out, const struct meta_options *options, struct 
     if (connect_first(meta, e)) {
         auto_free char *shown = url_redact(options->url);
         destroy(meta);
-        return err_note(e, "cannot open \"%s\"", shown ? shown : "");
+        err_note(e, "cannot open \"%s\"", shown ? shown : "");
+        bool has_volume = e->code != RC_NOT_FOUND && e->code != RC_STALE;
+        return has_volume ? e->code : err_exits(e, EXIT_NOT_FORMATTED);
     }
     *out = meta;
     return RC_OK;

@@ -286,7 +286,7 @@ static enum rc tear_down(struct program *p, struct err *e)
 
 static int fail(struct program *p, const struct err *e)
 {
-    int code = volume_exit_code(e);
+    int code = exit_code_of(e);
     if (p->start)
         daemon_failed(&p->start, code, e->text);
     else

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/base/conf.h"
 #include "fs/base/log.h"
 #include "fs/store/layers.h"
 #include "fs/volume/guard.h"
@@ -50,7 +51,9 @@ static enum rc open_required(struct store **out, const struct format *format, co
         rc = guard_check(end, format->uuid, e);
     if (rc) {
         store_close(&end);
-        return err_note(e, VOLUME_BUCKET_NOTE "\"%s\"", format->name);
+        err_note(e, "bucket of volume \"%s\"", format->name);
+        bool is_wrong = rc == RC_NOT_FOUND || rc == RC_INVALID;
+        return is_wrong ? err_exits(e, EXIT_STORE) : rc;
     }
     *out = end;
     return RC_OK;

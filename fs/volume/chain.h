@@ -7,9 +7,6 @@
 
 #include "fs/volume/volume.h"
 
-/* In front of every error about a bucket, by which volume_exit_code() knows it. */
-#define VOLUME_BUCKET_NOTE "bucket of volume "
-
 /* The stores of a site. At a mirror with a bucket of its own, top is the chain of the two ends and
  * owns them; else local is NULL and origin is top. */
 struct volume_chain {

@@ -41,9 +41,11 @@ enum rc volume_assemble(struct volume **out, const struct format *format,
                         const struct meta_site *site, const struct volume_options *options,
                         struct err *e)
 {
-    if (options->needs_ready && !site->is_ready)
-        return err_fail(e, RC_STALE, "site \"%s\" is not ready: its copy is not complete yet",
-                        site->name ? site->name : "");
+    if (options->needs_ready && !site->is_ready) {
+        err_fail(e, RC_STALE, "site \"%s\" is not ready: its copy is not complete yet",
+                 site->name ? site->name : "");
+        return err_exits(e, EXIT_NOT_READY);
+    }
     struct volume *v = calloc(1, sizeof(*v));
     if (!v)
         return err_fail(e, RC_NO_SPACE, "out of memory");
@@ -87,14 +89,6 @@ void volume_close(struct volume **volume)
     free(v->uuid);
     free(v);
     *volume = NULL;
-}
-
-int volume_exit_code(const struct err *e)
-{
-    bool is_final = e->code == RC_NOT_FOUND || e->code == RC_INVALID;
-    if (is_final && strstr(e->text, VOLUME_BUCKET_NOTE))
-        return EXIT_STORE;
-    return exit_code_for(e->code);
 }
 
 struct meta *volume_meta(struct volume *volume)

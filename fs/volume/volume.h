@@ -34,12 +34,6 @@ MUST_CHECK enum rc volume_open(struct volume **out, const struct volume_options 
                                struct err *e);
 void volume_close(struct volume **volume);
 
-/*
- * The exit code of a program that ends with e (EXIT_DONE for RC_OK): exit_code_for(), but
- * EXIT_STORE where the bucket is missing or another volume's.
- */
-int volume_exit_code(const struct err *e);
-
 struct meta *volume_meta(struct volume *volume);
 /* The chain as readers use it, keys relative to "<name>/". */
 struct store *volume_store(struct volume *volume);
