@@ -14,8 +14,8 @@
 #include "fs/base/pool.h"
 
 #define STATUS_BYTES_MAX (1 << 20)
-#define PAUSE_FIRST_MS 500
-#define PAUSE_MAX_MS 15000
+#define PAUSE_FIRST_MS   500
+#define PAUSE_MAX_MS     15000
 
 METRIC_DEFINE(turns, METRIC_COUNTER, "tarn_agent_turns_total", NULL, "Turns of the agent's work")
 METRIC_DEFINE(failures, METRIC_COUNTER, "tarn_agent_failed_turns_total", NULL,
@@ -121,8 +121,8 @@ static void work_until_end(void *arg)
             agent->end = e;
             break;
         }
-        pause_until(agent, pause_ms ? clock_deadline(pause_ms)
-                                    : begun_ms + agent->options->period_ms);
+        pause_until(agent,
+                    pause_ms ? clock_deadline(pause_ms) : begun_ms + agent->options->period_ms);
     }
     loop_stop(agent->loop);
 }
@@ -162,8 +162,7 @@ static enum rc open_http(struct agent *agent, struct err *e)
 static enum rc open_all(struct agent *agent, struct pool **pool, struct err *e)
 {
     const struct pool_options one = {.name = "agent", .max_threads = 1, .max_queued = 1};
-    if (loop_open(&agent->loop, e) ||
-        loop_signal(agent->loop, SIGTERM, end_on_signal, agent, e) ||
+    if (loop_open(&agent->loop, e) || loop_signal(agent->loop, SIGTERM, end_on_signal, agent, e) ||
         loop_signal(agent->loop, SIGINT, end_on_signal, agent, e) ||
         loop_signal(agent->loop, SIGHUP, hurry_on_signal, agent, e) || open_http(agent, e) ||
         pool_open(pool, &one, e))

@@ -21,7 +21,8 @@
 
 struct agent;
 
-/* One turn. RC_UNAVAILABLE, TIMEOUT, STALE, UNCERTAIN, IO: tried again; other codes end the agent. */
+/* One turn. RC_UNAVAILABLE, TIMEOUT, STALE, UNCERTAIN, IO: tried again; other codes end the agent.
+ */
 typedef enum rc (*agent_work)(struct agent *agent, void *arg, struct err *e);
 
 struct agent_options {

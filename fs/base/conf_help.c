@@ -7,7 +7,7 @@
 
 #include "fs/base/conf_number.h"
 
-#define HELP_COLUMN  32
+#define HELP_COLUMN  28
 #define HELP_COLUMNS 96
 #define LEFT_BYTES   96
 
