@@ -408,7 +408,8 @@ BEGIN
     RETURN 40;
 END $$;
 
--- Which rename is refused whatever the names lead to, else 0.
+-- Which rename is refused whatever the names lead to, else 0. Root takes things out of the trash,
+-- but nothing is put in, so there is no exchange with it.
 CREATE FUNCTION tarn_1.rename_error(_parent1 int8, _name1 bytea, _parent2 int8, _name2 bytea,
                                     _flags int4, _uid int8) RETURNS int4
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -419,7 +420,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
                 WHEN tarn_1.is_trash_name(_parent1, _name1)
                      OR tarn_1.is_trash_name(_parent2, _name2)
                      OR _parent1 = tarn_1.trash() OR _parent2 >= tarn_1.trash()
-                     OR _parent1 > tarn_1.trash() AND _uid <> 0 THEN 1
+                     OR _parent1 > tarn_1.trash() AND (_uid <> 0 OR _flags = 2) THEN 1
                 ELSE 0 END
 $$;
 

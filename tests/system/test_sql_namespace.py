@@ -428,6 +428,9 @@ def test_root_takes_things_out_of_the_trash(s):
     assert s.read("getattr", ROOT).nlink == 3
     err(s.rename(ROOT, b"d", grave, b"x"), errno.EPERM)
     err(s.rename(ROOT, b"d", TRASH_INODE, b"x"), errno.EPERM)
+    ok(s.create(ROOT, b"g", 12))
+    ok(s.unlink(ROOT, b"g"))
+    err(s.rename(grave, b"1-12-g", ROOT, b"d", EXCHANGE), errno.EPERM)
     assert s.lookup(11, b"f").ino == 10
 
 
@@ -846,4 +849,5 @@ def test_the_usage_of_answers_adds_up_to_what_is_there(s):
                 ok(s.create(ROOT, b"l", 12, SYMLINK, target=b"x")), ok(s.mkdir(10, b"e", 13)),
                 ok(s.rename(10, b"e", ROOT, b"e")), ok(s.rename(ROOT, b"l", 10, b"f")),
                 ok(s.unlink(ROOT, b"h")), ok(s.rmdir(ROOT, b"e")))
+    books.settle()
     assert_consistent(s.volume)

@@ -173,33 +173,45 @@ class Started:
 
 
 class Books:
-    """Brings the usage of answers into the tables, as a mount's flush does each second."""
+    """Keeps the usage of answers and brings it into the tables, as a mount's flush does."""
 
     def __init__(self, volume):
         self.volume = volume
-        volume.db.execute("UPDATE jfs_counter SET value = 1 << 40 WHERE name = 'nextInode'")
+        self.sums = {}
+        self.lock = threading.Lock()
+        # The root's row is not there from the start; inode numbers of tests are below this.
+        volume.db.execute("INSERT INTO jfs_dir_stats VALUES (1, 0, 0, 0)")
+        volume.db.execute("UPDATE jfs_counter SET value = 1099511627776 WHERE name = 'nextInode'")
 
     def enter(self, *replies):
-        for reply in replies:
-            usage = reply.usage or [0, 0]
-            self._count("usedSpace", usage[0])
-            self._count("totalInodes", usage[1])
-            for at in range(2, len(usage), 4):
-                self._directory(*usage[at:at + 4])
+        with self.lock:
+            for reply in replies:
+                usage = reply.usage or [0, 0]
+                self._add("volume", usage[:2])
+                for at in range(2, len(usage), 4):
+                    self._add(usage[at], usage[at + 1:at + 4])
 
-    def _count(self, name, delta):
-        self.volume.db.execute("UPDATE jfs_counter SET value = value + %s WHERE name = %s",
-                               [delta, name])
+    def _add(self, key, numbers):
+        self.sums[key] = [a + b for a, b in zip(self.sums.get(key, [0] * 3), numbers)]
 
-    def _directory(self, ino, length, used, entries):
-        assert ino != TRASH_INODE, "the trash itself has no statistics"
-        done = self.volume.db.execute(
-            "UPDATE jfs_dir_stats SET data_length = data_length + %s, used_space = used_space + %s,"
-            " used_inodes = used_inodes + %s WHERE inode = %s", [length, used, entries, ino])
-        if done.rowcount == 0:
-            self.volume.db.execute(
-                "INSERT INTO jfs_dir_stats SELECT %s, coalesce(sum(n.length) FILTER (WHERE"
-                " n.type = 1), 0), coalesce(sum(CASE n.type WHEN 1 THEN greatest((n.length + 4095)"
-                " / 4096, 1) * 4096 ELSE 4096 END), 0), count(*) FROM jfs_edge e JOIN jfs_node n"
-                " ON n.inode = e.inode WHERE e.parent = %s"
-                " AND EXISTS (SELECT FROM jfs_node WHERE inode = %s)", [ino, ino, ino])
+    def settle(self):
+        """Write the sums down. A directory without a row is counted anew, if it is still there."""
+        db = self.volume.db
+        for name, delta in zip(("usedSpace", "totalInodes"), self.sums.pop("volume", [0, 0])):
+            db.execute("UPDATE jfs_counter SET value = value + %s WHERE name = %s", [delta, name])
+        for ino, sums in self.sums.items():
+            assert ino != TRASH_INODE, "the trash itself has no statistics"
+            done = db.execute(
+                "UPDATE jfs_dir_stats SET data_length = data_length + %s, used_space = used_space"
+                " + %s, used_inodes = used_inodes + %s WHERE inode = %s", [*sums, ino])
+            if done.rowcount == 0:
+                self._recount(ino)
+        self.sums = {}
+
+    def _recount(self, ino):
+        self.volume.db.execute(
+            "INSERT INTO jfs_dir_stats SELECT %s, coalesce(sum(n.length) FILTER (WHERE n.type = 1),"
+            " 0), coalesce(sum(CASE n.type WHEN 1 THEN greatest((n.length + 4095) / 4096, 1) * 4096"
+            " ELSE 4096 END), 0), count(*) FROM jfs_edge e JOIN jfs_node n ON n.inode = e.inode"
+            " WHERE e.parent = %s HAVING EXISTS (SELECT FROM jfs_node WHERE inode = %s"
+            " AND parent <= %s)", [ino, ino, ino, TRASH_INODE])
