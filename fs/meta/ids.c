@@ -1,5 +1,7 @@
 #include "fs/meta/ids.h"
 
+#include <errno.h>
+
 #include "fs/base/clock.h"
 #include "fs/meta/handle.h"
 #include "fs/meta/retry.h"
@@ -22,7 +24,7 @@ static enum rc allocate(struct meta *meta, const char *counter, int64_t n, uint6
                         struct err *e)
 {
     if (meta->is_read_only)
-        return err_fail(e, RC_DENIED, "a read-only volume hands out no numbers");
+        return err_refused(e, EROFS, "the volume was opened read-only");
     auto_result struct pg_result *answer = NULL;
     struct pg_param params[] = {pg_text(counter), pg_int8(n)};
     if (retry_read(meta, CALL("SELECT * FROM tarn_1.alloc($1,$2)", params), &answer, e))

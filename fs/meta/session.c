@@ -97,6 +97,14 @@ static enum rc make_info(const char *mount_point, char **out, struct err *e)
     return *out ? RC_OK : err_fail(e, RC_NO_SPACE, "out of memory");
 }
 
+/* Why no session was given. A mirror and a read-only server both refuse with EROFS. */
+static enum rc no_session(struct err *e)
+{
+    if (e->posix == EROFS)
+        return err_fail(e, RC_DENIED, "this database takes no writes: mount it read-only");
+    return err_note(e, "could not begin a session");
+}
+
 /*
  * Ask for a session with the info kept in the handle. Sent again freely: a session whose number
  * was lost on the way expires by itself.
@@ -107,11 +115,9 @@ static enum rc open_session(struct meta *meta, struct err *e)
     struct bytes text = {(const uint8_t *)info, strlen(info)};
     auto_result struct pg_result *answer = NULL;
     struct pg_param params[] = {pg_bytea(text), pg_int4(SESSION_TTL_S)};
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.session_open($1,$2)", params), &answer, e))
-        return err_note(e, "could not begin a session");
-    if (reply_check(answer, "session_open", 0, e))
-        return e->posix == EROFS ? err_fail(e, RC_DENIED, "this site is a mirror: mount read-only")
-                                 : e->code;
+    struct call *call = CALL("SELECT * FROM tarn_1.session_open($1,$2)", params);
+    if (retry_read(meta, call, &answer, e) || reply_check(answer, "session_open", 0, e))
+        return no_session(e);
     int64_t sid = pg_get_int8(answer, 0, pg_column(answer, "sid"));
     if (sid <= 0)
         return err_fail(e, RC_CORRUPT, "the session counter is missing or negative");

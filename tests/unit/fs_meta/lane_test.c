@@ -1,0 +1,70 @@
+#include "fs/meta/lane.h"
+
+#include "tests/unit/check.h"
+
+TEST("without a session no lane can be used")
+{
+    struct lane_session session;
+    struct lane lane = {.sid = 0};
+    struct err e = ERR_INIT;
+    lane_session_init(&session);
+    CHECK_RC(lane_settle(&lane, &session, &e), RC_DENIED);
+    lane_session_deinit(&session);
+}
+
+TEST("lanes of a session have numbers of their own, which a settled lane keeps")
+{
+    struct lane_session session;
+    struct lane a = {.sid = 0}, b = {.sid = 0};
+    struct err e = ERR_INIT;
+    lane_session_init(&session);
+    lane_session_set(&session, 5);
+    CHECK_OK(lane_settle(&a, &session, &e), &e);
+    CHECK_OK(lane_settle(&b, &session, &e), &e);
+    CHECK(a.number != b.number);
+    const int32_t number = a.number;
+    a.op = 17;
+    CHECK_OK(lane_settle(&a, &session, &e), &e);
+    CHECK_EQ(a.number, number);
+    CHECK_EQ(a.op, 17);
+    lane_session_deinit(&session);
+}
+
+TEST("an uncertain lane gives up its number for one that was never used")
+{
+    struct lane_session session;
+    struct lane a = {.sid = 0}, b = {.sid = 0};
+    struct err e = ERR_INIT;
+    lane_session_init(&session);
+    lane_session_set(&session, 5);
+    CHECK_OK(lane_settle(&a, &session, &e), &e);
+    CHECK_OK(lane_settle(&b, &session, &e), &e);
+    a.op = 3;
+    a.is_uncertain = true;
+    CHECK_OK(lane_settle(&a, &session, &e), &e);
+    CHECK_EQ(a.number, 3);
+    CHECK_EQ(a.op, 0);
+    CHECK(!a.is_uncertain);
+    lane_session_deinit(&session);
+}
+
+TEST("a lost session refuses until another begins, where lanes start anew")
+{
+    struct lane_session session;
+    struct lane a = {.sid = 0};
+    struct err e = ERR_INIT;
+    lane_session_init(&session);
+    lane_session_set(&session, 5);
+    CHECK_OK(lane_settle(&a, &session, &e), &e);
+    lane_session_lose(&session, 4); /* word about an older session comes late */
+    CHECK_OK(lane_settle(&a, &session, &e), &e);
+    lane_session_lose(&session, 5);
+    CHECK(lane_session_is_lost(&session));
+    CHECK_RC(lane_settle(&a, &session, &e), RC_STALE);
+    lane_session_set(&session, 6);
+    a.op = 9;
+    CHECK_OK(lane_settle(&a, &session, &e), &e);
+    CHECK_EQ(a.sid, 6);
+    CHECK_EQ(a.op, 0);
+    lane_session_deinit(&session);
+}
