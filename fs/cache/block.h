@@ -12,17 +12,18 @@
 #ifndef FS_CACHE_BLOCK_H
 #define FS_CACHE_BLOCK_H
 
+#include "fs/cache/memory.h"
 #include "fs/volume/volume.h"
 
 struct block_cache;
 
 struct block_cache_options {
-    struct volume *volume;    /* outlives the cache */
-    const char *disk_dir;     /* NULL or "": no disk cache; made if missing, mode 0700 */
-    uint64_t disk_bytes;      /* evict above this */
-    double free_ratio;        /* keep this share of the file system free, e.g. 0.1 */
-    uint64_t memory_bytes;    /* budget for blocks in memory, read-ahead included */
-    unsigned max_fetches;     /* parallel fetches for read-ahead; 0: 16 */
+    struct volume *volume; /* outlives the cache */
+    const char *disk_dir;  /* NULL or "": no disk cache; made if missing, mode 0700 */
+    uint64_t disk_bytes;   /* evict above this */
+    double free_ratio;     /* keep this share of the file system free, e.g. 0.1 */
+    uint64_t memory_bytes; /* budget for blocks in memory, read-ahead included */
+    unsigned max_fetches;  /* parallel fetches for read-ahead; 0: 16 */
 };
 
 MUST_CHECK enum rc block_cache_open(struct block_cache **out,
@@ -47,5 +48,10 @@ void block_cache_keep(struct block_cache *cache, struct block_id block, const ui
 
 /* Bytes and blocks in the disk cache, for status and metrics. */
 void block_cache_usage(struct block_cache *cache, uint64_t *bytes, uint64_t *blocks);
+
+/* The memory budget, for whoever shares it; lives as long as the cache. */
+struct memory *block_cache_memory(struct block_cache *cache);
+/* Free blocks in memory that nobody uses now, as somebody else needs the budget. */
+void block_cache_trim(struct block_cache *cache);
 
 #endif

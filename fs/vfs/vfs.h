@@ -25,13 +25,13 @@ struct vfs_file; /* an open file */
 struct vfs_dir;  /* an open directory */
 
 struct vfs_options {
-    struct volume *volume;      /* outlives the vfs */
-    struct block_cache *cache;  /* outlives the vfs */
-    uint64_t buffer_bytes;      /* write buffers and read-ahead together; JuiceFS's 300 MiB */
-    uint64_t readahead_bytes;   /* at most, for one handle */
-    unsigned max_uploads;       /* parallel puts; 0: 20 */
+    struct volume *volume;     /* outlives the vfs */
+    struct block_cache *cache; /* outlives the vfs */
+    uint64_t buffer_bytes;     /* write buffers and read-ahead together; JuiceFS's 300 MiB */
+    uint64_t readahead_bytes;  /* at most, for one handle */
+    unsigned max_uploads;      /* parallel puts; 0: 20 */
     bool is_read_only;
-    ino_num root;               /* META_ROOT, or the inode of --subdir */
+    ino_num root; /* META_ROOT, or the inode of --subdir */
 };
 
 MUST_CHECK enum rc vfs_open(struct vfs **out, const struct vfs_options *options, struct err *e);
@@ -108,7 +108,10 @@ MUST_CHECK enum rc vfs_readdir(struct vfs_dir *dir, uint64_t offset, bool with_a
                                const struct dir_entry **out, uint64_t *next_offset, struct err *e);
 void vfs_releasedir(struct vfs_dir **dir);
 
-/* Call notify(ino) when the kernel's cached data and attributes of ino must go; set once at start. */
+/* Call notify(ino) when the kernel's cached data and attributes of ino must go; set once at start.
+ */
 void vfs_on_invalidate(struct vfs *vfs, void (*notify)(void *arg, ino_num ino), void *arg);
+/* Call gone(why) once when the database holds another volume now: the mount must end. */
+void vfs_on_gone(struct vfs *vfs, void (*gone)(void *arg, const struct err *why), void *arg);
 
 #endif

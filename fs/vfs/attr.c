@@ -1,0 +1,113 @@
+/*
+ * Attributes and extended attributes of one inode.
+ */
+#include "fs/vfs/inode.h"
+#include "fs/vfs/names.h"
+#include "fs/vfs/writer.h"
+
+enum rc vfs_getattr(struct vfs *vfs, ino_num ino, struct node_attr *out, struct err *e)
+{
+    enum rc rc = meta_getattr(vfs->meta, vfs_inside(vfs, ino), out, e);
+    if (!rc)
+        names_outward(vfs, out);
+    return rc;
+}
+
+/* ---- setattr ---- */
+
+static void data_changed(struct vfs *vfs, struct inode *in, const struct node_attr *attr)
+{
+    if (in) {
+        LOCK_SCOPE(&in->lock);
+        inode_changed_locked(in, attr);
+    } else {
+        LOCK_SCOPE(&vfs->table);
+        keep_remove(vfs->keep, attr->ino);
+    }
+}
+
+/* Cut or extend: nothing may be written between the flush and the new length. */
+static enum rc set_length(struct vfs *vfs, struct inode *in, const struct meta_setattr *what,
+                          struct node_attr *out, struct err *e)
+{
+    enum rc rc = in ? writer_pause(in, e) : RC_OK;
+    if (rc)
+        return rc;
+    rc = meta_setattr(vfs->meta, what, out, e);
+    if (!rc)
+        data_changed(vfs, in, out);
+    if (in)
+        writer_resume(in);
+    return rc;
+}
+
+static bool is_lost(struct inode *in)
+{
+    LOCK_SCOPE(&in->lock);
+    return in->writer.lost != NULL;
+}
+
+/*
+ * A commit that came after this call would set the times again and clear the suid bit that it may
+ * have set, so what is pending goes first.
+ */
+static enum rc set_others(struct vfs *vfs, struct inode *in, const struct meta_setattr *what,
+                          struct node_attr *out, struct err *e)
+{
+    enum rc rc = in && !is_lost(in) ? writer_flush(in, e) : RC_OK;
+    return rc ? rc : meta_setattr(vfs->meta, what, out, e);
+}
+
+enum rc vfs_setattr(struct vfs *vfs, const struct meta_setattr *what, struct node_attr *out,
+                    struct err *e)
+{
+    struct meta_setattr inside = *what;
+
+    if (vfs_check_writable(vfs, e))
+        return e->code;
+    inside.ino = vfs_inside(vfs, what->ino);
+    auto_inode struct inode *in = inode_find(vfs, inside.ino);
+    enum rc rc = what->mask & SETATTR_LENGTH ? set_length(vfs, in, &inside, out, e)
+                                             : set_others(vfs, in, &inside, out, e);
+    if (!rc)
+        names_outward(vfs, out);
+    return rc;
+}
+
+/* ---- the rest goes straight through ---- */
+
+enum rc vfs_statfs(struct vfs *vfs, struct meta_statfs *out, struct err *e)
+{
+    return meta_statfs(vfs->meta, out, e);
+}
+
+enum rc vfs_access(struct vfs *vfs, const struct vfs_caller *who, ino_num ino, int mask,
+                   struct err *e)
+{
+    return meta_access(vfs->meta, vfs_inside(vfs, ino), who->uid, &who->gid, 1, mask, e);
+}
+
+enum rc vfs_getxattr(struct vfs *vfs, ino_num ino, const char *name, struct buf *out, struct err *e)
+{
+    return meta_getxattr(vfs->meta, vfs_inside(vfs, ino), name, out, e);
+}
+
+enum rc vfs_listxattr(struct vfs *vfs, ino_num ino, struct buf *out, struct err *e)
+{
+    return meta_listxattr(vfs->meta, vfs_inside(vfs, ino), out, e);
+}
+
+enum rc vfs_setxattr(struct vfs *vfs, ino_num ino, const char *name, struct bytes value, int flags,
+                     struct err *e)
+{
+    if (vfs_check_writable(vfs, e))
+        return e->code;
+    return meta_setxattr(vfs->meta, vfs_inside(vfs, ino), name, value, flags, e);
+}
+
+enum rc vfs_removexattr(struct vfs *vfs, ino_num ino, const char *name, struct err *e)
+{
+    if (vfs_check_writable(vfs, e))
+        return e->code;
+    return meta_removexattr(vfs->meta, vfs_inside(vfs, ino), name, e);
+}

@@ -1,0 +1,184 @@
+#include "fs/vfs/names.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fs/vfs/inode.h"
+
+/* ---- outward ---- */
+
+static struct dir_parent *parent_slot(const struct vfs *vfs, ino_num dir)
+{
+    return &vfs->parents[hash_u64(dir) % DIR_PARENTS];
+}
+
+static void remember_parent(struct vfs *vfs, const struct node_attr *attr)
+{
+    LOCK_SCOPE(&vfs->table);
+    *parent_slot(vfs, attr->ino) = (struct dir_parent){attr->ino, attr->parent};
+}
+
+void names_outward(struct vfs *vfs, struct node_attr *attr)
+{
+    inode_overlay(vfs, attr);
+    if (attr->ino == vfs->root)
+        attr->ino = attr->parent = META_ROOT;
+    else if (attr->parent == vfs->root)
+        attr->parent = META_ROOT;
+    if (attr->type == NODE_DIRECTORY)
+        remember_parent(vfs, attr);
+}
+
+static bool known_parent(struct vfs *vfs, ino_num dir, ino_num *out)
+{
+    LOCK_SCOPE(&vfs->table);
+    const struct dir_parent *slot = parent_slot(vfs, dir);
+    *out = slot->parent;
+    return slot->dir == dir;
+}
+
+enum rc names_parent(struct vfs *vfs, ino_num dir, ino_num *out, struct err *e)
+{
+    struct node_attr attr;
+
+    *out = META_ROOT;
+    if (dir == META_ROOT || known_parent(vfs, dir, out))
+        return RC_OK;
+    enum rc rc = vfs_getattr(vfs, dir, &attr, e);
+    if (!rc)
+        *out = attr.parent;
+    return rc;
+}
+
+static enum rc outward(struct vfs *vfs, enum rc rc, struct node_attr *attr)
+{
+    if (!rc)
+        names_outward(vfs, attr);
+    return rc;
+}
+
+/* ---- special names ---- */
+
+static bool is_name(struct bytes name, const char *text)
+{
+    return name.size == strlen(text) && memcmp(name.data, text, name.size) == 0;
+}
+
+/* The trash has no edge: only its name under the volume's own root leads to it. */
+static bool is_trash(const struct vfs *vfs, ino_num parent, struct bytes name)
+{
+    return vfs_inside(vfs, parent) == META_ROOT && is_name(name, ".trash");
+}
+
+static enum rc check_change(const struct vfs *vfs, ino_num parent, struct bytes name, struct err *e)
+{
+    if (vfs_check_writable(vfs, e))
+        return e->code;
+    if (is_trash(vfs, parent, name))
+        return err_refused(e, EPERM, "\".trash\" belongs to the volume");
+    return RC_OK;
+}
+
+/* ---- verbs ---- */
+
+enum rc vfs_lookup(struct vfs *vfs, ino_num parent, struct bytes name, struct node_attr *out,
+                   struct err *e)
+{
+    ino_num above;
+
+    if (is_name(name, "."))
+        return vfs_getattr(vfs, parent, out, e);
+    if (is_name(name, "..")) {
+        enum rc rc = names_parent(vfs, parent, &above, e);
+        return rc ? rc : vfs_getattr(vfs, above, out, e);
+    }
+    if (is_trash(vfs, parent, name))
+        return vfs_getattr(vfs, META_TRASH, out, e);
+    return outward(vfs, meta_lookup(vfs->meta, vfs_inside(vfs, parent), name, out, e), out);
+}
+
+enum rc names_create(struct vfs *vfs, const struct meta_create *what, struct node_attr *out,
+                     struct err *e)
+{
+    struct meta_create inside = *what;
+
+    *out = (struct node_attr){0};
+    enum rc rc = check_change(vfs, what->parent, what->name, e);
+    if (rc)
+        return rc;
+    inside.parent = vfs_inside(vfs, what->parent);
+    return meta_create(vfs->meta, &inside, out, e);
+}
+
+enum rc vfs_mknod(struct vfs *vfs, const struct vfs_caller *who, const struct meta_create *what,
+                  struct node_attr *out, struct err *e)
+{
+    (void)who; /* its ids are in *what already */
+    return outward(vfs, names_create(vfs, what, out, e), out);
+}
+
+enum rc vfs_unlink(struct vfs *vfs, const struct vfs_caller *who, ino_num parent, struct bytes name,
+                   struct err *e)
+{
+    auto_free ino_num *opened = NULL;
+    size_t count = 0;
+    struct node_attr attr = {0};
+
+    enum rc rc = check_change(vfs, parent, name, e);
+    if (!rc)
+        rc = inode_list_opened(vfs, &opened, &count, e);
+    if (!rc)
+        rc = meta_unlink(vfs->meta, vfs_inside(vfs, parent), name, opened, count, who->uid, &attr,
+                         e);
+    if (!rc && attr.nlink == 0)
+        inode_orphaned(vfs, attr.ino);
+    return rc;
+}
+
+enum rc vfs_rmdir(struct vfs *vfs, const struct vfs_caller *who, ino_num parent, struct bytes name,
+                  struct err *e)
+{
+    enum rc rc = check_change(vfs, parent, name, e);
+    if (rc)
+        return rc;
+    return meta_rmdir(vfs->meta, vfs_inside(vfs, parent), name, who->uid, e);
+}
+
+enum rc vfs_rename(struct vfs *vfs, const struct vfs_caller *who, ino_num parent, struct bytes name,
+                   ino_num new_parent, struct bytes new_name, uint32_t flags, struct err *e)
+{
+    auto_free ino_num *opened = NULL;
+    size_t count = 0;
+    struct node_attr attr = {0};
+
+    enum rc rc = check_change(vfs, parent, name, e);
+    if (!rc)
+        rc = check_change(vfs, new_parent, new_name, e);
+    if (!rc)
+        rc = inode_list_opened(vfs, &opened, &count, e);
+    if (!rc)
+        rc = meta_rename(vfs->meta, vfs_inside(vfs, parent), name, vfs_inside(vfs, new_parent),
+                         new_name, flags, opened, count, who->uid, &attr, e);
+    if (rc)
+        return rc;
+    /* Which inode was replaced, if any, the reply does not say. */
+    if (flags == 0 && count)
+        inode_suspect_in(vfs, vfs_inside(vfs, new_parent));
+    names_outward(vfs, &attr);
+    return RC_OK;
+}
+
+enum rc vfs_link(struct vfs *vfs, ino_num ino, ino_num parent, struct bytes name,
+                 struct node_attr *out, struct err *e)
+{
+    enum rc rc = check_change(vfs, parent, name, e);
+    if (rc)
+        return rc;
+    rc = meta_link(vfs->meta, vfs_inside(vfs, ino), vfs_inside(vfs, parent), name, out, e);
+    return outward(vfs, rc, out);
+}
+
+enum rc vfs_readlink(struct vfs *vfs, ino_num ino, struct buf *out, struct err *e)
+{
+    return meta_readlink(vfs->meta, vfs_inside(vfs, ino), out, e);
+}

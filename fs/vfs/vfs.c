@@ -1,0 +1,149 @@
+#include "fs/vfs/vfs.h"
+
+#include <errno.h>
+
+#include "fs/base/log.h"
+#include "fs/vfs/inode.h"
+#include "fs/vfs/names.h"
+#include "fs/vfs/tend.h"
+#include "fs/vfs/writer.h"
+
+enum {
+    UPLOADS = 20,
+    UPLOADS_QUEUED = 8192,
+    COMMITS = 4,
+    COMMITS_QUEUED = 1024,
+};
+
+static enum rc open_pools(struct vfs *vfs, unsigned uploads, struct err *e)
+{
+    const struct pool_options upload = {
+        .name = "upload", .max_threads = uploads, .max_queued = UPLOADS_QUEUED};
+    const struct pool_options commit = {
+        .name = "commit", .max_threads = COMMITS, .max_queued = COMMITS_QUEUED};
+    const struct pool_options keeper = {.name = "vfskeep", .max_threads = 2, .max_queued = 2};
+
+    enum rc rc = pool_open(&vfs->uploads, &upload, e);
+    if (!rc)
+        rc = pool_open(&vfs->commits, &commit, e);
+    if (!rc)
+        rc = pool_open(&vfs->keepers, &keeper, e);
+    return rc;
+}
+
+static void vfs_free(struct vfs *vfs)
+{
+    pool_close(&vfs->commits);
+    pool_close(&vfs->uploads);
+    map64_close(&vfs->inodes);
+    keep_close(&vfs->keep);
+    free(vfs->parents);
+    lock_cond_deinit(&vfs->tick);
+    lock_deinit(&vfs->tick_lock);
+    lock_deinit(&vfs->table);
+    free(vfs);
+}
+
+static enum rc open_tables(struct vfs *vfs, struct err *e)
+{
+    vfs->keep = keep_open();
+    vfs->parents = calloc(DIR_PARENTS, sizeof(*vfs->parents));
+    if (!vfs->parents)
+        return err_fail(e, RC_NO_SPACE, "could not allocate the table of directories");
+    return map64_open(&vfs->inodes, e);
+}
+
+enum rc vfs_open(struct vfs **out, const struct vfs_options *options, struct err *e)
+{
+    struct vfs *vfs = calloc(1, sizeof(*vfs));
+    if (!vfs)
+        return err_fail(e, RC_NO_SPACE, "could not allocate a vfs");
+    vfs->volume = options->volume;
+    vfs->meta = volume_meta(options->volume);
+    vfs->cache = options->cache;
+    vfs->memory = block_cache_memory(options->cache);
+    vfs->block_bytes = volume_block_bytes(options->volume);
+    vfs->readahead_bytes = options->readahead_bytes;
+    vfs->is_read_only = options->is_read_only;
+    vfs->root = options->root ? options->root : META_ROOT;
+    lock_init(&vfs->table, LOCK_VFS_TABLE);
+    lock_init(&vfs->tick_lock, LOCK_BASE_QUEUE);
+    lock_cond_init(&vfs->tick);
+    if (options->buffer_bytes)
+        memory_set_limit(vfs->memory, options->buffer_bytes);
+
+    enum rc rc = open_tables(vfs, e);
+    if (!rc)
+        rc = open_pools(vfs, options->max_uploads ? options->max_uploads : UPLOADS, e);
+    if (!rc)
+        rc = tend_start(vfs, e);
+    if (rc) {
+        tend_stop(vfs);
+        vfs_free(vfs);
+        return rc;
+    }
+    *out = vfs;
+    return RC_OK;
+}
+
+/* ---- closing ---- */
+
+/* The first error is the caller's, the others are only logged. */
+static void flush_inode(struct inode *in, void *arg)
+{
+    struct err *first = arg, e = ERR_INIT;
+    if (writer_flush(in, &e) == RC_OK)
+        return;
+    if (first->code == RC_OK)
+        *first = e;
+    else
+        log_err(LOG_LEVEL_ERROR, &e, "could not flush a file");
+}
+
+static void release_handles(struct inode *in, void *arg)
+{
+    (void)arg;
+    while (in->files) {
+        struct vfs_file *file = in->files;
+        vfs_release(&file);
+    }
+}
+
+enum rc vfs_close(struct vfs **vfs, struct err *e)
+{
+    struct vfs *v = *vfs;
+    struct err unsaved = ERR_INIT, uncounted = ERR_INIT;
+
+    if (!v)
+        return RC_OK;
+    *vfs = NULL;
+    tend_stop(v);
+    pool_drain(v->commits);
+    inode_each(v, flush_inode, &unsaved);
+    inode_each(v, release_handles, NULL);
+    if (!v->is_read_only && meta_flush_usage(v->meta, &uncounted))
+        log_err(LOG_LEVEL_WARN, &uncounted, "could not flush usage at the end; fsck repairs it");
+    vfs_free(v);
+    if (unsaved.code)
+        *e = unsaved;
+    return unsaved.code;
+}
+
+enum rc vfs_check_writable(const struct vfs *vfs, struct err *e)
+{
+    return vfs->is_read_only ? err_refused(e, EROFS, "the mount is read-only") : RC_OK;
+}
+
+void vfs_on_invalidate(struct vfs *vfs, void (*notify)(void *arg, ino_num ino), void *arg)
+{
+    LOCK_SCOPE(&vfs->table);
+    vfs->notify = notify;
+    vfs->notify_arg = arg;
+}
+
+void vfs_on_gone(struct vfs *vfs, void (*gone)(void *arg, const struct err *why), void *arg)
+{
+    LOCK_SCOPE(&vfs->table);
+    vfs->gone = gone;
+    vfs->gone_arg = arg;
+}
