@@ -182,7 +182,7 @@ enum rc meta_open(struct meta **out, const struct meta_options *options, struct 
 {
     if (url_check(options->url, e))
         return e->code;
-    struct meta *meta;
+    struct meta *meta = NULL;
     if (create(&meta, options, e))
         return e->code;
     if (connect_first(meta, e)) {

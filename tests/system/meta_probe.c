@@ -21,6 +21,7 @@
 #include "fs/meta/file.h"
 #include "fs/meta/meta_install.h"
 #include "fs/meta/namespace.h"
+#include "tests/system/meta_stress.h"
 
 #define ARGUMENTS_MAX  12
 #define LINE_BYTES_MAX 65536
@@ -446,6 +447,15 @@ static enum rc run_status(struct probe *p, struct err *e)
     return json_set_int(p->out, "exchanges", (int64_t)meta_exchanges(p->meta), e);
 }
 
+static enum rc run_stress(struct probe *p, struct err *e)
+{
+    struct meta_stress stress = {.threads = (unsigned)number(p, 0),
+                                 .rounds = (unsigned)number(p, 1)};
+    if (meta_stress_run(p->meta, &stress, e))
+        return e->code;
+    return json_set_int(p->out, "done", (int64_t)stress.done, e);
+}
+
 static enum rc run_help(struct probe *p, struct err *e);
 
 static const struct verb verbs[] = {
@@ -475,6 +485,7 @@ static const struct verb verbs[] = {
     {"refresh", "", run_refresh},
     {"flush", "", run_flush},
     {"status", "", run_status},
+    {"stress", "THREADS ROUNDS", run_stress},
     {"help", "", run_help},
 };
 
