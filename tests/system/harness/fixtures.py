@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from pathlib import Path
@@ -23,12 +24,18 @@ def session_directory():
     """Short, because Unix sockets live below it; open, because PostgreSQL is another account."""
     path = Path(tempfile.mkdtemp(prefix="tarn-", dir=os.environ.get("TARN_TEST_DIR", "/tmp")))
     path.chmod(0o755)
+    # Being told to end is no reason to leave clusters and mounts behind.
+    signal.signal(signal.SIGTERM, _interrupt)
     yield path
     process.kill_all()
     if os.environ.get("TARN_TEST_KEEP"):
         print(f"\nkept {path}")
     else:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt
 
 
 def _cluster(directory, name):
