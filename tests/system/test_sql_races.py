@@ -132,6 +132,18 @@ def test_two_move_directories_into_each_other(two):
     assert bytes(b.read("path", 10).path) == b"/b/a"
 
 
+def test_two_move_directories_below_each_other(two):
+    """No row is common to the two: only the lock of the volume keeps a cycle away."""
+    a, b = two
+    ok(a.mkdir(ROOT, b"a", 10))
+    ok(a.mkdir(ROOT, b"b", 11))
+    ok(a.mkdir(10, b"x", 12))
+    ok(a.mkdir(11, b"y", 13))
+    first, second = meet(a, lambda: a.rename(ROOT, b"a", 13, b"a"), b, ("rename", ROOT, b"b", 12, b"b"))
+    assert (first.err, second.err) == (0, errno.EINVAL)
+    assert bytes(b.read("path", 12).path) == b"/b/y/a/x"
+
+
 def test_two_rename_the_same_name(two):
     a, b = two
     ok(a.create(ROOT, b"f", 10))
@@ -139,6 +151,21 @@ def test_two_rename_the_same_name(two):
                          ("rename", ROOT, b"f", ROOT, b"y"))
     assert (first.err, second.err) == (0, errno.ENOENT)
     assert b.names(ROOT) == [b"x"]
+
+
+@pytest.mark.parametrize("to", [b"new", b"there"])
+def test_rename_of_a_name_that_a_stock_client_is_renaming(two, to):
+    """A stock rename takes the edge without a lock on the node."""
+    a, b = two
+    ok(a.create(ROOT, b"f", 10))
+    ok(a.create(ROOT, b"there", 11))
+    a.begin()
+    a.db.execute("DELETE FROM public.jfs_edge WHERE parent = 1 AND name = 'f'")
+    a.db.execute("INSERT INTO public.jfs_edge (parent, name, inode, type) VALUES (1, 'theirs', 10, 1)")
+    started = b.start("rename", ROOT, b"f", ROOT, to).until_blocked()
+    a.commit()
+    assert started.answer().err == errno.ENOENT
+    assert b.names(ROOT) == [b"there", b"theirs"]
 
 
 def test_rename_to_a_name_that_appears_meanwhile(two):
