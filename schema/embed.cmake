@@ -1,6 +1,6 @@
 # Writes a C file that holds the SQL files of a folder, and for api/ their digest.
 #
-#   cmake -D FOLDER=volume|site|api -D OUTPUT=file.c -P embed.cmake
+#   cmake -D FOLDER=volume|site|setup|api -D OUTPUT=file.c -P embed.cmake
 #
 # Each byte of a file becomes one element of an array: compilers limit the length of string
 # literals, and SQL is full of quotes and backslashes.

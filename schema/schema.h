@@ -3,6 +3,7 @@
  *
  * volume/  the JuiceFS tables of a new volume
  * site/    the tarn.* tables: numbered migrations, each applied once
+ * setup/   functions of one session (pg_temp): what is checked before anything of ours is there
  * api/     the functions: schema tarn_1, dropped and made anew as a whole when their text changes
  *
  * Holds text only; fs/meta applies it.
@@ -25,6 +26,8 @@ extern const struct schema_file schema_volume[];
 extern const size_t schema_volume_count;
 extern const struct schema_file schema_site[];
 extern const size_t schema_site_count;
+extern const struct schema_file schema_setup[];
+extern const size_t schema_setup_count;
 extern const struct schema_file schema_api[];
 extern const size_t schema_api_count;
 

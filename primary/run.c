@@ -1,0 +1,290 @@
+/*
+ * run: the agent of a primary site. Each second one beat and one look at the slots, each minute
+ * the object tarn/epoch.
+ *
+ *   state     what it does                                            ready   leaves it when
+ *   WAITING   nothing: PostgreSQL or another agent holds it back      no      it has the lock
+ *   PRIMARY   beats, looks, refreshes tarn/epoch                      yes     the connection breaks
+ *
+ * The lock lives as long as the connection, so two agents never beat at once. An agent whose
+ * database is behind its bucket ends: going on is what the epoch is there to prevent.
+ */
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "fs/base/agent.h"
+#include "fs/base/clock.h"
+#include "fs/base/conf.h"
+#include "fs/base/log.h"
+#include "fs/base/metric.h"
+#include "fs/base/url.h"
+#include "fs/volume/volume.h"
+#include "primary/epoch.h"
+#include "primary/primary.h"
+#include "primary/slots.h"
+
+#define BEAT_MS   1000
+#define EPOCH_MS  60000
+#define BUCKET_MS 5000
+
+METRIC_DEFINE(beats, METRIC_GAUGE, "tarn_heartbeat_seq", NULL, "Number of the last heartbeat")
+METRIC_DEFINE(epoch_gauge, METRIC_GAUGE, "tarn_epoch", NULL, "Epoch of the volume")
+METRIC_DEFINE(epoch_age, METRIC_GAUGE, "tarn_epoch_object_ok", NULL,
+              "1 while the object tarn/epoch could be refreshed")
+
+struct run_options {
+    const char *metrics;
+    const char *bucket;
+    const char *log_level;
+    bool log_json;
+};
+
+static const struct conf_option options[] = {
+    {.name = "metrics",
+     .type = CONF_STRING,
+     .default_text = "127.0.0.1:9661",
+     .help = "address of the HTTP service with /metrics, /healthz, /readyz, /v1/status; \"\": none",
+     .offset = offsetof(struct run_options, metrics)},
+    {.name = "bucket",
+     .type = CONF_STRING,
+     .help = "where the bucket is, instead of what the volume says",
+     .offset = offsetof(struct run_options, bucket)},
+    {.name = "log-level",
+     .type = CONF_STRING,
+     .default_text = "info",
+     .help = "debug, info, warn or error",
+     .offset = offsetof(struct run_options, log_level)},
+    {.name = "log-json",
+     .type = CONF_FLAG,
+     .help = "log JSON instead of logfmt",
+     .offset = offsetof(struct run_options, log_json)},
+};
+
+static const struct conf_command command = {
+    .name = "tarn-primary run",
+    .arguments = "META-URL",
+    .summary = "the agent of a primary site: heartbeat, replication slots, epoch",
+    .details =
+        "  tarn-primary run postgres://owner@db.example/volume\n\n"
+        "Runs in the foreground until SIGTERM, and through restarts of PostgreSQL. One agent\n"
+        "works at a time: a second one waits for the first to end. Connect to PostgreSQL\n"
+        "itself, not through a pooler in transaction mode.\n"
+        "Exit codes: 0 ended by a signal, 1 the database is behind its bucket, 3\n"
+        "unreachable at the start, 4 denied, 5 not adopted.",
+    .options = options,
+    .option_count = sizeof(options) / sizeof(options[0]),
+    .min_arguments = 1,
+    .max_arguments = 1,
+};
+
+struct primary {
+    /* set at open */
+    const char *url;
+    const struct run_options *options;
+
+    /* of the work */
+    struct pg *pg;
+    struct volume *volume; /* for its store; NULL until the bucket could be opened */
+    struct slots *slots;
+    bool has_lock;
+    bool was_told_to_wait;
+    uint64_t epoch_due_ms;
+    bool epoch_was_ok;
+    struct epoch_mark mark;
+};
+
+static enum rc open_volume(struct primary *p, struct err *e)
+{
+    const struct volume_options o = {
+        .meta = {.url = p->url,
+                 .application = "tarn-primary",
+                 .max_conns = 1,
+                 .timeout_ms = BUCKET_MS,
+                 .connect_timeout_ms = BUCKET_MS,
+                 .is_read_only = true},
+        .bucket = p->options->bucket,
+        .checks_uuid = true,
+    };
+    return p->volume ? RC_OK : volume_open(&p->volume, &o, e);
+}
+
+/* A verdict against this database ends the agent; a bucket that is away does not. */
+static enum rc refresh_epoch(struct primary *p, struct err *e)
+{
+    if (clock_ms() < p->epoch_due_ms)
+        return RC_OK;
+    struct err bucket = ERR_INIT;
+    enum rc rc = open_volume(p, &bucket);
+    if (!rc)
+        rc = epoch_refresh(volume_store(p->volume), &p->mark, &bucket);
+    p->epoch_due_ms = clock_deadline(rc ? BUCKET_MS : EPOCH_MS);
+    metric_set(&epoch_age, rc == RC_OK);
+    if (rc == RC_INVALID && p->volume) {
+        *e = bucket;
+        return rc;
+    }
+    if (rc && p->epoch_was_ok)
+        log_err(LOG_LEVEL_WARN, &bucket, "could not refresh object tarn/epoch");
+    else if (!rc && !p->epoch_was_ok)
+        log_info("object tarn/epoch is refreshed each minute");
+    p->epoch_was_ok = rc == RC_OK;
+    return RC_OK;
+}
+
+static enum rc add_head(struct json *status, const char *state, struct err *e)
+{
+    if (json_set_string(status, "role", "primary", e))
+        return e->code;
+    return json_set_string(status, "state", state, e);
+}
+
+static enum rc publish_waiting(struct agent *agent, struct err *e)
+{
+    auto_json struct json *status = json_object_new();
+    if (!status)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (add_head(status, "WAITING", e))
+        return e->code;
+    return agent_publish(agent, &status, false, e);
+}
+
+static enum rc publish(struct agent *agent, const struct primary *p, int64_t seq,
+                       struct json **slots, struct err *e)
+{
+    auto_json struct json *status = json_object_new();
+    if (!status)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (add_head(status, "PRIMARY", e) || json_set_int(status, "epoch", p->mark.epoch, e) ||
+        json_set_string(status, "system_identifier", p->mark.system_identifier, e) ||
+        json_set_int(status, "next_chunk", p->mark.next_chunk, e) ||
+        json_set_int(status, "heartbeat_seq", seq, e) ||
+        json_set_bool(status, "epoch_object_ok", p->epoch_was_ok, e) ||
+        json_set(status, "slots", slots, e))
+        return e->code;
+    return agent_publish(agent, &status, true, e);
+}
+
+/* Take the lock that lives with the connection; *out says whether it is ours. */
+static enum rc take_lock(struct primary *p, bool *out, struct err *e)
+{
+    if (!p->has_lock) {
+        auto_result struct pg_result *row = NULL;
+        if (pg_call(p->pg, "SELECT * FROM tarn_1.agent_lock()", NULL, 0,
+                    clock_deadline(PRIMARY_CONNECT_MS), &row, e))
+            return e->code;
+        p->has_lock = pg_get_bool(row, 0, 0);
+    }
+    if (!p->has_lock && !p->was_told_to_wait)
+        log_warn("another agent of this primary is running; waiting for it to end");
+    if (p->has_lock && p->was_told_to_wait)
+        log_info("the other agent has ended; going on in its place");
+    p->was_told_to_wait = !p->has_lock;
+    *out = p->has_lock;
+    return RC_OK;
+}
+
+static enum rc beat(struct primary *p, int64_t *seq, struct err *e)
+{
+    auto_result struct pg_result *row = NULL;
+    if (pg_call(p->pg, "SELECT * FROM tarn_1.beat()", NULL, 0, clock_deadline(PRIMARY_CONNECT_MS),
+                &row, e))
+        return err_note(e, "could not write the heartbeat");
+    if (pg_rows(row) != 1)
+        return err_fail(e, RC_INVALID, "this database is not a primary any more");
+    *seq = pg_get_int8(row, 0, pg_column(row, "seq"));
+    metric_set(&beats, *seq);
+    return RC_OK;
+}
+
+static enum rc supervise(struct agent *agent, struct primary *p, struct err *e)
+{
+    int64_t seq = 0;
+    auto_json struct json *slots = json_array_new();
+    if (!slots)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (epoch_of_database(p->pg, &p->mark, e) || refresh_epoch(p, e) || beat(p, &seq, e) ||
+        slots_look(p->slots, p->pg, slots, e))
+        return e->code;
+    metric_set(&epoch_gauge, p->mark.epoch);
+    return publish(agent, p, seq, &slots, e);
+}
+
+static enum rc turn(struct agent *agent, struct primary *p, struct err *e)
+{
+    if (!p->pg || !pg_is_open(p->pg)) {
+        pg_close(&p->pg);
+        p->has_lock = false;
+        if (primary_connect(&p->pg, p->url, e))
+            return e->code;
+        log_info("connected to PostgreSQL");
+    }
+    bool is_ours = false;
+    if (take_lock(p, &is_ours, e))
+        return e->code;
+    return is_ours ? supervise(agent, p, e) : publish_waiting(agent, e);
+}
+
+/* Whatever fails, the agent shows itself as not ready until it works again. */
+static enum rc work(struct agent *agent, void *arg, struct err *e)
+{
+    struct err ignored = ERR_INIT;
+    enum rc rc = turn(agent, arg, e);
+    if (rc && publish_waiting(agent, &ignored))
+        log_err(LOG_LEVEL_WARN, &ignored, "could not publish the status");
+    return rc;
+}
+
+/* The first connection is not retried: a wrong URL is the caller's to know at once. */
+static enum rc begin(struct primary *p, struct err *e)
+{
+    if (slots_open(&p->slots, e) || primary_connect(&p->pg, p->url, e))
+        return e->code;
+    enum rc rc = epoch_of_database(p->pg, &p->mark, e);
+    if (rc == RC_NOT_FOUND)
+        return err_fail(e, rc, "the database has not been adopted; run tarn-primary adopt URL");
+    return rc;
+}
+
+static int run(const struct run_options *o, const char *url)
+{
+    struct err e = ERR_INIT;
+    struct primary p = {.url = url, .options = o, .epoch_was_ok = true};
+    const struct agent_options agent = {
+        .listen = o->metrics, .period_ms = BEAT_MS, .work = work, .arg = &p};
+    enum rc rc = begin(&p, &e);
+    bool is_adopted = rc != RC_NOT_FOUND;
+    if (!rc)
+        rc = agent_run(&agent, &e);
+    slots_close(&p.slots);
+    volume_close(&p.volume);
+    pg_close(&p.pg);
+    if (!rc)
+        log_info("ended");
+    if (!is_adopted) {
+        (void)primary_failed(&e);
+        return EXIT_NOT_FORMATTED;
+    }
+    return rc ? primary_failed(&e) : EXIT_DONE;
+}
+
+int primary_run(int argc, char **argv)
+{
+    struct err e = ERR_INIT;
+    struct run_options o = {0};
+    struct conf_result result;
+    if (conf_parse(&command, argc, argv, &o, &result, &e))
+        return primary_failed(&e);
+    enum log_level level = LOG_LEVEL_INFO;
+    int code = EXIT_DONE;
+    if (result.help_wanted) {
+        conf_help(&command, stdout);
+    } else if (log_level_parse(o.log_level, &level, &e)) {
+        code = primary_failed(&e);
+    } else {
+        log_init("tarn-primary", level, o.log_json);
+        code = run(&o, result.arguments[0]);
+    }
+    conf_release(&result);
+    return code;
+}

@@ -1,0 +1,123 @@
+/*
+ * status: one look at a primary, for a person or as JSON.
+ */
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/base/clock.h"
+#include "fs/base/conf.h"
+#include "fs/base/json.h"
+#include "primary/primary.h"
+
+struct status_options {
+    bool json;
+};
+
+static const struct conf_option options[] = {
+    {.name = "json",
+     .type = CONF_FLAG,
+     .help = "print JSON",
+     .offset = offsetof(struct status_options, json)},
+};
+
+static const struct conf_command command = {
+    .name = "tarn-primary status",
+    .arguments = "META-URL",
+    .summary = "show the primary, its mirrors and their lag",
+    .details = "Exit codes: 0 shown, 3 unreachable, 4 denied, 5 not adopted, 6 not a primary.",
+    .options = options,
+    .option_count = sizeof(options) / sizeof(options[0]),
+    .min_arguments = 1,
+    .max_arguments = 1,
+};
+
+static enum rc ask(const char *url, struct json **out, struct err *e)
+{
+    struct pg *pg = NULL;
+    auto_result struct pg_result *row = NULL;
+    enum rc rc = primary_connect(&pg, url, e);
+    if (!rc) {
+        rc = pg_call(pg, "SELECT * FROM tarn_1.primary_status()", NULL, 0,
+                     clock_deadline(PRIMARY_CALL_MS), &row, e);
+        if (rc == RC_NOT_FOUND || (!rc && pg_rows(row) == 0))
+            rc = err_fail(e, RC_NOT_FOUND,
+                          "the database has not been adopted; run tarn-primary adopt URL");
+    }
+    if (!rc)
+        rc = json_parse(pg_get_bytes(row, 0, 0), out, e);
+    pg_close(&pg);
+    return rc;
+}
+
+static void print_slot(const struct json *slot)
+{
+    (void)printf("mirror   %-16s %s, %s, %" PRId64 " bytes behind\n",
+                 json_get_string(slot, "site", "?"),
+                 json_get_bool(slot, "active", false) ? "connected" : "away",
+                 json_get_string(slot, "wal_status", "lost"), json_get_int(slot, "lag_bytes", 0));
+}
+
+static void print_for_people(const struct json *status)
+{
+    const struct json *volume = json_get(status, "volume");
+    const struct json *heartbeat = json_get(status, "heartbeat");
+    const struct json *slots = json_get(status, "slots");
+    (void)printf("site     %s, %s, epoch %" PRId64 "\n", json_get_string(status, "site", "?"),
+                 json_get_string(status, "role", "?"), json_get_int(status, "epoch", 0));
+    (void)printf("volume   %s, UUID %s\n", json_get_string(volume, "name", "?"),
+                 json_get_string(volume, "uuid", "?"));
+    (void)printf("agent    %s, heartbeat %" PRId64 "\n",
+                 json_get_bool(status, "agent_running", false) ? "running" : "NOT running",
+                 json_get_int(heartbeat, "seq", 0));
+    for (size_t i = 0; i < json_length(slots); i++)
+        print_slot(json_at(slots, i));
+    if (json_length(slots) == 0)
+        (void)printf("mirror   none\n");
+}
+
+static enum rc print_json(const struct json *status, struct err *e)
+{
+    auto_buf struct buf text;
+    buf_init(&text, 1 << 20);
+    const char *line;
+    if (json_write(status, JSON_INDENT, &text, e) || buf_cstr(&text, &line, e))
+        return e->code;
+    (void)printf("%s\n", line);
+    return RC_OK;
+}
+
+static int run(const struct status_options *o, const char *url)
+{
+    struct err e = ERR_INIT;
+    auto_json struct json *status = NULL;
+    if (ask(url, &status, &e)) {
+        int code = primary_failed(&e);
+        return e.code == RC_NOT_FOUND ? EXIT_NOT_FORMATTED : code;
+    }
+    if (!o->json)
+        print_for_people(status);
+    else if (print_json(status, &e))
+        return primary_failed(&e);
+    if (strcmp(json_get_string(status, "role", ""), "primary") == 0)
+        return EXIT_DONE;
+    (void)fprintf(stderr, "tarn-primary: this database is a mirror\n");
+    return EXIT_NOT_READY;
+}
+
+int primary_status(int argc, char **argv)
+{
+    struct err e = ERR_INIT;
+    struct status_options o = {0};
+    struct conf_result result;
+    if (conf_parse(&command, argc, argv, &o, &result, &e))
+        return primary_failed(&e);
+    int code = EXIT_DONE;
+    if (result.help_wanted)
+        conf_help(&command, stdout);
+    else
+        code = run(&o, result.arguments[0]);
+    conf_release(&result);
+    return code;
+}
