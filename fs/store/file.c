@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fs/base/hash.h"
 #include "fs/store/layers.h"
 
 enum rc file_os(struct err *e, int os_errno, const char *what, const char *key)
