@@ -222,6 +222,42 @@ def test_times_by_the_clock_of_the_database(volume, tree):
     assert start <= reply.atime == reply.mtime == reply.ctime <= end
 
 
+def test_a_truncation_takes_the_time_it_is_given_or_now(tree):
+    assert tree.truncate(FILE, 5, MTIME, mtime=NOW, mtimensec=7).mtime == NOW
+    assert attributes(tree, FILE)["mtimensec"] == 7
+    assert tree.truncate(FILE, 6, MTIME | MTIME_NOW, mtime=NOW + 1).mtime > NOW + 1
+    reply = tree.truncate(FILE, 7, ATIME, atime=NOW)
+    assert (reply.atime, reply.mtime > NOW) == (NOW, True)
+
+
+def test_a_column_that_a_newer_client_adds_under_way_does_not_matter(volume, tree):
+    tree.write_at(FILE, 0, b"x")
+    tree.read("open", FILE, True)
+    volume.db.execute("ALTER TABLE jfs_node ADD future int4")
+    assert_answers_with_the_node(tree, tree.write_at(FILE, 0, b"x"))
+    assert_answers_with_the_node(tree, tree.setattr(FILE, MODE, mode=0o600))
+    assert tree.read("open", FILE, True).mode == 0o600
+
+
+def test_ids_need_a_wide_column_to_be_large(volume, tree, sessions):
+    top = (1 << 32) - 2
+    assert tree.setattr(FILE, UID | GID, uid=top, gid=1).err == EINVAL
+    volume.db.execute("ALTER TABLE jfs_node ALTER uid TYPE int8, ALTER gid TYPE int8")
+    later = sessions()
+    assert_answers_with_the_node(later, later.setattr(FILE, UID | GID, uid=top, gid=top))
+    assert attributes(later, FILE)["uid"] == top
+    assert later.write_at(FILE, 0, b"x").gid == top
+    assert later.read("open", FILE, True).uid == top
+
+
+def test_a_negative_id_is_the_large_one_that_it_stands_for_and_stays(volume, tree):
+    volume.db.execute("UPDATE jfs_node SET uid = -2 WHERE inode = %s", [FILE])
+    reply = tree.setattr(FILE, MODE, mode=0o600, caller=(1 << 32) - 2)
+    assert (reply.err, reply.uid) == (OK, (1 << 32) - 2)
+    assert tree.setattr(FILE, FLAGS, flags=32, caller=(1 << 32) - 2).flags == 32
+    assert volume.value("SELECT uid FROM jfs_node WHERE inode = %s", [FILE]) == -2
+
+
 def test_truncation_to_the_same_length_changes_nothing(volume, tree):
     tree.write_at(FILE, 0, b"five!")
     before = volume.contents()
@@ -523,6 +559,16 @@ def test_only_one_of_two_creates_an_xattr(volume, tree, sessions):
     tree.commit()
     assert waiting.answer().err == EEXIST
     assert tree.read("getxattr", FILE, "user.a").value == b"1"
+
+
+def test_no_xattr_is_left_of_a_file_that_is_removed_meanwhile(volume, tree):
+    with volume.cluster.connect(volume.database) as stock, stock.transaction():
+        stock.execute("SELECT 1 FROM jfs_node WHERE inode = %s FOR UPDATE", [FILE])
+        setting = tree.start("setxattr", FILE, "user.a", b"1").until_blocked()
+        stock.execute("DELETE FROM jfs_xattr WHERE inode = %s", [FILE])
+        stock.execute("DELETE FROM jfs_node WHERE inode = %s", [FILE])
+    assert setting.answer().err == ENOENT
+    assert volume.value("SELECT count(*) FROM jfs_xattr") == 0
 
 
 # ---- replay
