@@ -76,13 +76,10 @@ static int64_t size_factor(const char *suffix, int64_t unit_bytes)
     size_t length = strlen(suffix);
     if (length == 0)
         return unit_bytes;
-    if (length == 3 && strcasecmp(suffix + 1, "ib") == 0)
-        length = 1;
-    else if (length == 2 && tolower((unsigned char)suffix[1]) == 'b')
-        length = 1;
-    const struct unit *unit = find_unit(size_units, suffix, length);
-    bool is_plain_byte = unit && unit->factor == 1 && strlen(suffix) > 1;
-    return unit && !is_plain_byte ? unit->factor : 0;
+    bool is_long = strcasecmp(suffix + 1, "iB") == 0 || strcasecmp(suffix + 1, "B") == 0;
+    const struct unit *unit = find_unit(size_units, suffix, is_long ? 1 : length);
+    bool is_byte_of_byte = is_long && unit && unit->factor == 1;
+    return unit && !is_byte_of_byte ? unit->factor : 0;
 }
 
 enum rc conf_parse_size(const char *text, int64_t unit_bytes, int64_t *out, struct err *e)

@@ -350,7 +350,7 @@ static enum rc split_address(const char *address, char *host, size_t host_size, 
 static enum rc resolve(const char *address, struct addrinfo **out, struct err *e)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    char host[256];
+    char host[256] = "";
     const char *port = NULL;
     if (split_address(address, host, sizeof(host), &port, e))
         return e->code;
@@ -363,12 +363,14 @@ static enum rc resolve(const char *address, struct addrinfo **out, struct err *e
 
 static uint16_t bound_port(evutil_socket_t fd)
 {
-    struct sockaddr_storage address = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address = {0};
     socklen_t size = sizeof(address);
-    (void)getsockname(fd, (struct sockaddr *)&address, &size);
-    if (address.ss_family == AF_INET6)
-        return ntohs(((const struct sockaddr_in6 *)&address)->sin6_port);
-    return ntohs(((const struct sockaddr_in *)&address)->sin_port);
+    (void)getsockname(fd, &address.any, &size);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
 /* What is opened, closed or routed on behalf of another thread. */
