@@ -75,6 +75,8 @@ static enum rc insist(struct meta *meta, struct conn *conn, const struct call *c
             *is_uncertain = true;
         if (rc == RC_TIMEOUT)
             return give_up(e);
+        if (rc == RC_OK)
+            *e = ERR_INIT; /* what went wrong before is over */
         if (!is_transient(rc))
             return rc;
 

@@ -6,7 +6,8 @@
  *
  * Without a verb, lines "verb argument..." are read from stdin and answered one by one, in one
  * session, until its end. Arguments hold no blanks; "-" is the empty string. `meta_probe URL format
- * NAME BUCKET` makes a volume in an empty database and adopts it. `help` lists the verbs.
+ * NAME BUCKET` makes a volume in an empty database and adopts it, `meta_probe URL install-api`
+ * installs the functions anew. `help` lists the verbs.
  *
  * An answer is {"ok":true,…} or {"ok":false,"code":"refused","errno":"ENOENT","text":"…"}.
  */
@@ -600,19 +601,27 @@ static enum rc install(struct pg *pg, const char *name, const char *bucket, uint
     return pg_call(pg, "SELECT * FROM tarn_1.adopt($1)", params, 1, deadline_ms, &steps, e);
 }
 
-static enum rc make_volume(const char *url, const char *name, const char *bucket, struct err *e)
+/* The verbs that need no volume yet: format NAME BUCKET, install-api. */
+static enum rc run_install(const char *url, char **words, int count, struct err *e)
 {
     const uint64_t deadline_ms = clock_deadline(INSTALL_MS);
-    const struct pg_options options = {.url = url, .application = "meta_probe"};
-    struct pg *pg;
+    const struct pg_options options = {.url = url, .application = "meta_install"};
+    struct pg *pg = NULL;
     if (pg_open(&pg, &options, deadline_ms, e))
         return e->code;
-    enum rc rc = install(pg, name, bucket, deadline_ms, e);
+    enum rc rc = count > 2 ? install(pg, words[1], words[2], deadline_ms, e)
+                           : meta_install_api(pg, deadline_ms, e);
     pg_close(&pg);
     return rc;
 }
 
-static int fail(enum rc rc, const struct err *failure)
+static bool is_install(char **words, int count)
+{
+    return (count == 3 && strcmp(words[0], "format") == 0) ||
+           (count == 1 && strcmp(words[0], "install-api") == 0);
+}
+
+static int print_outcome(enum rc rc, const struct err *failure)
 {
     struct err e = ERR_INIT;
     auto_json struct json *out = json_object_new();
@@ -648,8 +657,8 @@ int main(int argc, char **argv)
     }
     log_init("meta_probe", LOG_LEVEL_WARN, false);
     options.url = argv[at++];
-    if (at + 2 < argc && strcmp(argv[at], "format") == 0)
-        return fail(make_volume(options.url, argv[at + 1], argv[at + 2], &e), &e);
+    if (is_install(argv + at, argc - at))
+        return print_outcome(run_install(options.url, argv + at, argc - at, &e), &e);
 
     struct probe p = {.meta = NULL};
     enum rc rc = meta_open(&p.meta, &options, &e);
@@ -657,7 +666,7 @@ int main(int argc, char **argv)
         rc = meta_session_begin(p.meta, "/probe", &e);
     int code = 0;
     if (rc) {
-        code = fail(rc, &e);
+        code = print_outcome(rc, &e);
     } else if (at < argc) {
         for (int i = at + 1; i < argc && p.count < ARGUMENTS_MAX; i++)
             p.arguments[p.count++] = argv[i];
