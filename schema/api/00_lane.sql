@@ -91,13 +91,17 @@ LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
 $$;
 
 -- Whether an unsigned 32-bit number can be kept in this column of jfs_node. Stock volumes have
--- int4 columns, where only half of the numbers fit; some have been widened by hand.
+-- int4 columns, where only half of the numbers fit; some have been widened by hand. The catalog is
+-- asked for the other half only.
 CREATE FUNCTION tarn_1.fits(_column text, _value int8) RETURNS bool
-LANGUAGE sql STABLE AS $$
-    SELECT _value BETWEEN 0 AND 2147483647
-        OR _value BETWEEN 0 AND 4294967295
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF _value BETWEEN 0 AND 2147483647 THEN
+        RETURN true;
+    END IF;
+    RETURN _value BETWEEN 0 AND 4294967295
            AND EXISTS (SELECT FROM pg_catalog.pg_attribute
                         WHERE attrelid = 'public.jfs_node'::pg_catalog.regclass
                           AND attname = _column
-                          AND atttypid = 'pg_catalog.int8'::pg_catalog.regtype)
-$$;
+                          AND atttypid = 'pg_catalog.int8'::pg_catalog.regtype);
+END $$;

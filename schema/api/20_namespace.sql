@@ -23,12 +23,6 @@ $$;
 CREATE FUNCTION tarn_1.is_dots(_name bytea) RETURNS bool
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT _name IN ('\x2e'::bytea, '\x2e2e'::bytea) $$;
 
--- The name of the trash, which has no edge and can be neither made nor moved nor removed.
-CREATE FUNCTION tarn_1.is_trash_name(_parent int8, _name bytea) RETURNS bool
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT _parent = 1 AND _name = '\x2e7472617368'::bytea
-$$;
-
 -- Lock a node's row and read it: what is read cannot change before we commit. ENOENT when gone.
 CREATE FUNCTION tarn_1.lock_node(_ino int8) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$

@@ -4,9 +4,10 @@
 -- Days that the trash is kept; 0: no trash. Read from the format row by those who delete, each
 -- time: the row may change under a running mount.
 CREATE FUNCTION tarn_1.trash_days() RETURNS int8
-LANGUAGE sql STABLE AS $$
-    SELECT (value::json ->> 'TrashDays')::int8 FROM public.jfs_setting WHERE name = 'format'
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT value::json ->> 'TrashDays' FROM public.jfs_setting WHERE name = 'format');
+END $$;
 
 -- The trash directory of the UTC hour, made by the first deletion in it. Two who make it at once:
 -- the second waits for the first and then finds it; it has used up a number, which is harmless.

@@ -15,7 +15,7 @@ from namespace_model import (APPEND, DIRECTORY, EXCHANGE, FILE, IMMUTABLE, NOREP
                              SKIP_TRASH, SYMLINK, TRASH, Model, Refused)
 
 STEPS = int(os.environ.get("TARN_TEST_STEPS", "400"))
-SEEDS = int(os.environ.get("TARN_TEST_SEEDS", "4"))
+SEEDS = int(os.environ.get("TARN_TEST_SEEDS", "2"))
 NAMES = [b"a", b"b", b"c", b"\xff", b"x" * 254 + b"1", b"x" * 254 + b"2"]
 
 

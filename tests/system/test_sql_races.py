@@ -165,7 +165,7 @@ def test_rename_of_a_name_that_a_stock_client_is_renaming(two, to):
     started = b.start("rename", ROOT, b"f", ROOT, to).until_blocked()
     a.commit()
     assert started.answer().err == errno.ENOENT
-    assert b.names(ROOT) == [b"there", b"theirs"]
+    assert b.names(ROOT) == [b"theirs", b"there"]
 
 
 def test_rename_to_a_name_that_appears_meanwhile(two):
