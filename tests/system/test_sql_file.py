@@ -206,8 +206,8 @@ def test_chown_of_a_directory_leaves_setgid(tree):
 
 def test_one_setattr_changes_several_things(tree):
     before = attributes(tree, FILE)
-    reply = tree.setattr(FILE, MODE | UID | GID | LENGTH | ATIME | MTIME, mode=0o640, uid=11, gid=12,
-                         length=9000, atime=-5, atimensec=3, mtime=NOW, mtimensec=999)
+    reply = tree.setattr(FILE, MODE | UID | GID | LENGTH | ATIME | MTIME, mode=0o640, uid=11,
+                         gid=12, length=9000, atime=-5, atimensec=3, mtime=NOW, mtimensec=999)
     assert_answers_with_the_node(tree, reply)
     assert (reply.mode, reply.uid, reply.gid, reply.length) == (0o640, 11, 12, 9000)
     assert (reply.atime, reply.atimensec, reply.mtime, reply.mtimensec) == (-5, 3, NOW, 999)

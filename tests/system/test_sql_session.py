@@ -205,7 +205,8 @@ def test_a_session_that_a_stock_client_has_cleaned_up_is_refused(volume, session
 
 
 @pytest.mark.parametrize("lane", [0, 5])
-def test_close_waits_for_what_is_in_flight_and_then_nothing_follows(volume, session, sessions, lane):
+def test_close_waits_for_what_is_in_flight_and_then_nothing_follows(volume, session, sessions,
+                                                                    lane):
     """Lane 0 has a slot row already; lane 5 makes its own in the operation that is in flight."""
     reaper = sessions()
     session.create(ROOT, b"f", FILE)
