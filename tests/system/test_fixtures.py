@@ -26,6 +26,14 @@ def restored(request, programs, cluster, workdir):
     cluster.drop_database(volume.database)
 
 
+def expected_of(restored):
+    """The listing; the size 0 of /.trash is made up by the stock client, as its times are."""
+    listing = load_listing(restored.listing())
+    if "/.trash" in listing:
+        listing["/.trash"]["size"] = None
+    return listing
+
+
 def read_all(mount):
     """Everything that tree.jsonl lists: the trash too, which is not in the root's listing."""
     return read_tree(mount.directory, also=[".trash"] if mount.path(".trash").exists() else [])
@@ -33,14 +41,14 @@ def read_all(mount):
 
 def test_the_tree_is_the_one_the_stock_client_showed(restored):
     with restored.mount("--read-only") as mount:
-        assert_same(load_listing(restored.listing()), read_all(mount))
+        assert_same(expected_of(restored), read_all(mount))
 
 
 def test_writing_to_it_keeps_the_rest_and_the_metadata_whole(restored):
     if restored.variant in READ_ONLY:
         assert_refused(restored)
         return
-    expected = load_listing(restored.listing())
+    expected = expected_of(restored)
     with restored.mount() as mount:
         top = mount.path("tarn was here")
         top.mkdir()
@@ -59,6 +67,7 @@ def test_writing_to_it_keeps_the_rest_and_the_metadata_whole(restored):
 
 
 def assert_refused(restored):
+    (restored.workdir / "mnt").mkdir()
     done = tarn("mount", restored.url, restored.workdir / "mnt", "--bucket",
                 restored.bucket_argument, "--cache-dir", restored.workdir / "cache", check=False)
     assert done.returncode not in (0, None)
@@ -68,6 +77,7 @@ def assert_refused(restored):
 
 def test_a_volume_is_not_mounted_before_it_was_adopted(programs, cluster, workdir):
     volume = Restored(cluster, "notrash", workdir).restore()
+    (workdir / "mnt").mkdir()
     done = tarn("mount", volume.url, workdir / "mnt", "--bucket", volume.bucket_argument,
                 "--read-only", check=False)
     assert done.returncode == NOT_FORMATTED
@@ -75,12 +85,9 @@ def test_a_volume_is_not_mounted_before_it_was_adopted(programs, cluster, workdi
     cluster.drop_database(volume.database)
 
 
-@pytest.mark.parametrize("variant", ["aes256gcm-rsa", "chacha20-rsa"])
-def test_an_encrypted_volume_stays_closed_without_its_passphrase(programs, cluster, workdir,
-                                                                 variant):
-    volume = Restored(cluster, variant, workdir).restore().adopt()
-    if "passphrase" not in volume.info:
-        pytest.skip("the key of this fixture has no passphrase")
+def test_an_encrypted_volume_stays_closed_without_its_passphrase(programs, cluster, workdir):
+    volume = Restored(cluster, "aes256gcm-rsa", workdir).restore().adopt()
+    (workdir / "mnt").mkdir()
     done = tarn("mount", volume.url, workdir / "mnt", "--bucket", volume.bucket_argument,
                 "--read-only", env={"JFS_RSA_PASSPHRASE": "wrong"}, check=False)
     assert done.returncode != 0

@@ -73,6 +73,7 @@ def test_a_mirror_is_not_mounted_before_it_is_consistent(primary, mirror_cluster
         populate(here.directory)
     mirror = Mirror(mirror_cluster, primary, workdir)
     mirror.bucket.mkdir()
+    (workdir / "early").mkdir()
     with primary.cluster.connect(primary.database) as db:
         # Nobody can copy the table while we hold it.
         db.execute("BEGIN")

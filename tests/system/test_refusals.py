@@ -37,10 +37,16 @@ def refused(code, *arguments, words=(), env=None):
     return lines[0]
 
 
-def commands(url, workdir):
+@pytest.fixture
+def point(workdir):
+    """A directory to mount on."""
+    made = workdir / "mnt"
+    made.mkdir()
+    return made
+
+
+def commands(url, workdir, point):
     """The commands that open a volume."""
-    point = workdir / "mnt"
-    point.mkdir(exist_ok=True)
     return [["mount", url, point, "--cache-dir", workdir / "cache"], ["info", url, "/"],
             ["status", url], ["primary", "adopt", url], ["primary", "status", url],
             ["mirror", "status", url], ["syncer", "status", url]]
@@ -49,20 +55,20 @@ def commands(url, workdir):
 @pytest.mark.parametrize("url", ["not-a-url", "postgres://", "postgres://h:port/db",
                                  "redis://127.0.0.1/1", "postgres://u@127.0.0.1:99999/db",
                                  "postgres://u@[::1/db", "postgres://u%zz@127.0.0.1/db"])
-def test_a_malformed_url(programs, workdir, url):
+def test_a_malformed_url(programs, workdir, point, url):
     (workdir / "bucket").mkdir()
     for command in [["format", url, "vol", "--bucket", f"{workdir}/bucket/"],
-                    *commands(url, workdir)]:
+                    *commands(url, workdir, point)]:
         refused(USAGE, *command)
-    assert not is_mounted(workdir / "mnt")
+    assert not is_mounted(point)
 
 
-def test_a_wrong_password_is_named_and_never_shown(programs, locked_cluster, workdir):
+def test_a_wrong_password_is_named_and_never_shown(programs, locked_cluster, workdir, point):
     database = locked_cluster.create_database()
     (workdir / "bucket").mkdir()
     url = locked_cluster.url(database, password="wr0ng-Pa55")
     for command in [["format", url, "vol", "--bucket", f"{workdir}/bucket/"],
-                    *commands(url, workdir)]:
+                    *commands(url, workdir, point)]:
         line = refused(DENIED, *command, words=["password"])
         assert "wr0ng" not in line
 
@@ -90,8 +96,8 @@ def test_a_password_in_the_url_is_not_left_in_sight(programs, locked_cluster, wo
     assert PASSWORD not in tarn("status", volume.url).stdout
 
 
-def test_an_unformatted_database(programs, cluster, database, workdir):
-    for command in commands(cluster.url(database), workdir):
+def test_an_unformatted_database(programs, cluster, database, workdir, point):
+    for command in commands(cluster.url(database), workdir, point):
         refused(NOT_FORMATTED, *command)
 
 
@@ -100,32 +106,33 @@ def test_a_database_that_does_not_exist(programs, cluster, workdir):
             words=["no_such_database"])
 
 
-def test_nobody_listens(programs, workdir):
+def test_nobody_listens(programs, workdir, point):
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         url = f"postgres://tarn@127.0.0.1:{held.getsockname()[1]}/db"
-        for command in commands(url, workdir):
+        for command in commands(url, workdir, point):
             refused(UNREACHABLE, *command)
 
 
-def test_a_missing_bucket(volume, workdir):
+def test_a_missing_bucket(volume, workdir, point):
     shutil.rmtree(volume.bucket)
-    refused(STORE, "mount", volume.url, workdir / "mnt", "--cache-dir", workdir / "cache",
+    refused(STORE, "mount", volume.url, point, "--cache-dir", workdir / "cache",
             words=[str(volume.bucket)])
-    assert not is_mounted(workdir / "mnt")
+    assert not is_mounted(point)
 
 
-def test_the_bucket_of_another_volume(volume, cluster, workdir):
+def test_the_bucket_of_another_volume(volume, cluster, workdir, point):
     other = Volume(cluster, cluster.create_database(), "vol", workdir,
                    bucket=workdir / "other").format()
-    refused(STORE, "mount", volume.url, workdir / "mnt", "--bucket", f"{other.bucket}/",
+    refused(STORE, "mount", volume.url, point, "--bucket", f"{other.bucket}/",
             "--cache-dir", workdir / "cache")
     cluster.drop_database(other.database)
 
 
 def test_a_missing_mount_point_and_a_file_in_its_place(volume, workdir):
     (workdir / "file").touch()
-    refused((FAILED, USAGE), "mount", volume.url, workdir / "file", words=["file"])
+    for wrong in ("file", "nowhere"):
+        refused((FAILED, USAGE), "mount", volume.url, workdir / wrong, words=[wrong])
 
 
 def test_formatting_twice_or_with_a_bad_name_or_size(volume, workdir):
@@ -177,13 +184,18 @@ def test_a_full_bucket_is_enospc_and_recovers(programs, cluster, database, workd
     assert not volume.expected_blocks() - volume.blocks().keys()
 
 
+def fill_up(directory):
+    """Leave no byte free."""
+    handle = os.open(directory / "ballast", os.O_CREAT | os.O_WRONLY)
+    with pytest.raises(OSError):
+        while os.write(handle, b"0" * 4096):
+            pass
+    os.close(handle)
+
+
 def test_a_full_disk_at_format(programs, cluster, database, workdir, small_disk):
     (small_disk / "b").mkdir()
-    with open(small_disk / "ballast", "wb") as file:
-        with pytest.raises(OSError):
-            while True:
-                file.write(b"0" * 4096)
-                file.flush()
+    fill_up(small_disk)
     refused((FAILED, STORE), "format", cluster.url(database), "vol", "--bucket",
             f"{small_disk}/b/")
 
@@ -193,7 +205,7 @@ def test_a_full_cache_disk_is_bypassed(volume, workdir, small_disk):
     with volume.mount(cache=small_disk / "cache") as mount:
         mount.path("f").write_bytes(data)
     with volume.mount(cache=small_disk / "cache") as mount:
-        (small_disk / "ballast").write_bytes(b"0" * (4 << 20))
+        fill_up(small_disk)
         assert mount.path("f").read_bytes() == data
 
 
