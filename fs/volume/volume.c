@@ -3,12 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/volume/chain.h"
-
 #include "fs/base/conf.h"
 #include "fs/base/log.h"
 #include "fs/base/metric.h"
 #include "fs/store/layers.h"
+#include "fs/volume/chain.h"
 #include "fs/volume/sums.h"
 
 METRIC_DEFINE(corrupt_blocks, METRIC_COUNTER, "tarn_block_corrupt_total", NULL,

@@ -229,6 +229,19 @@ TEST("a bucket of another volume is refused, one without identity is taken")
     volume_close(&(struct volume *){open_at(&p)});
 }
 
+TEST("an identity that is cut short is not ours, one with a newline is")
+{
+    auto_place struct place p;
+    place_init(&p, "primary", "none");
+    struct err e = ERR_INIT;
+    write_object(p.origin, "juicefs_uuid", "11111111-2222");
+    CHECK_RC(refused_at(&p, &e), RC_INVALID);
+    write_object(p.origin, "juicefs_uuid", "");
+    CHECK_RC(refused_at(&p, &e), RC_INVALID);
+    write_object(p.origin, "juicefs_uuid", "11111111-2222-3333-4444-555555555555\n");
+    volume_close(&(struct volume *){open_at(&p)});
+}
+
 TEST("a missing bucket, an unknown storage and a relative path each say so")
 {
     auto_place struct place p;
