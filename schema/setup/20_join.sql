@@ -137,3 +137,10 @@ BEGIN
                  tarn.warm_rule, tarn.job, tarn.slice_state, tarn.cursor;
     END IF;
 END $$;
+
+-- This server's clock and cluster, before tarn_1.clock() is there.
+CREATE OR REPLACE FUNCTION pg_temp.clock() RETURNS TABLE (us int8, system_identifier text)
+LANGUAGE sql VOLATILE AS $$
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8, c.system_identifier::text
+      FROM pg_control_system() c
+$$;

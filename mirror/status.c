@@ -1,0 +1,135 @@
+/*
+ * status: what a mirror knows about itself. Works while the primary is down; its word is asked for
+ * briefly.
+ */
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/base/clock.h"
+#include "fs/base/conf.h"
+#include "mirror/facts.h"
+#include "mirror/mirror.h"
+
+struct status_options {
+    bool json;
+};
+
+static const struct conf_option options[] = {
+    {.name = "json",
+     .type = CONF_FLAG,
+     .help = "print JSON",
+     .offset = offsetof(struct status_options, json)},
+};
+
+static const struct conf_command command = {
+    .name = "tarn-mirror status",
+    .arguments = "MIRROR-URL",
+    .summary = "show the state of a mirror and how far it is behind",
+    .details = "Exit codes: 0 it may be mounted, 3 unreachable, 4 denied, 5 no mirror there,\n"
+               "6 not consistent yet, or LOST.",
+    .options = options,
+    .option_count = sizeof(options) / sizeof(options[0]),
+    .min_arguments = 1,
+    .max_arguments = 1,
+};
+
+static void ask_primary(struct pg *own, const struct facts *f, struct facts_primary *out)
+{
+    struct err ignored = ERR_INIT;
+    struct pg *primary = NULL;
+    *out = (struct facts_primary){.is_reached = false};
+    if (!f->has_subscription || mirror_connect_primary(own, &primary, MIRROR_ASK_MS, &ignored))
+        return;
+    facts_ask_primary(primary, f->subscription, out);
+    pg_close(&primary);
+}
+
+static const char *or_none(const char *text)
+{
+    return text ? text : "-";
+}
+
+static void print_for_people(const struct facts *f, const struct facts_primary *p)
+{
+    (void)printf("site     %s, mirror of %s\n", f->name, or_none(f->primary_url));
+    (void)printf("state    %s%s%s\n", f->state, f->detail ? ": " : "", f->detail ? f->detail : "");
+    (void)printf("ready    %s\n", f->is_ready ? f->ready_at : "no, it cannot be mounted yet");
+    (void)printf("tables   %d of %d copied\n", f->tables_ready, f->tables_total);
+    (void)printf("lsn      received %s, applied %s\n", or_none(f->received_lsn),
+                 or_none(f->applied_lsn));
+    (void)printf("lag      %" PRId64 " bytes", facts_lag_bytes(f, p));
+    if (f->has_heartbeat)
+        (void)printf(", heartbeat %" PRId64 " is %.1f s old", f->seq,
+                     (double)f->heartbeat_age_ms / 1000);
+    (void)printf("\nworker   %s, %" PRId64 " errors so far\n", f->has_worker ? "at work" : "away",
+                 f->errors);
+    (void)printf("primary  %s\n", !p->is_reached ? "cannot be reached from here"
+                                  : p->has_slot  ? p->wal_status
+                                                 : "reached; the slot is gone");
+    (void)printf("slices   %" PRId64 " waiting, %" PRId64 " of them failed before\n",
+                 f->slices_waiting, f->slices_failing);
+}
+
+static enum rc print_json(const struct facts *f, const struct facts_primary *p, struct err *e)
+{
+    auto_json struct json *document = NULL;
+    auto_buf struct buf text;
+    buf_init(&text, 1 << 20);
+    const char *line;
+    if (facts_document(f, p, &document, e) || json_write(document, JSON_INDENT, &text, e) ||
+        buf_cstr(&text, &line, e))
+        return e->code;
+    (void)printf("%s\n", line);
+    return RC_OK;
+}
+
+static enum rc show(const struct status_options *o, struct pg *own, int *code, struct err *e)
+{
+    auto_facts struct facts f = {0};
+    struct facts_primary p;
+    if (facts_read(own, &f, e))
+        return e->code;
+    ask_primary(own, &f, &p);
+    bool is_lost = mirror_state_parse(f.state) == MIRROR_LOST;
+    *code = f.is_ready && !is_lost ? EXIT_DONE : EXIT_NOT_READY;
+    if (o->json)
+        return print_json(&f, &p, e);
+    print_for_people(&f, &p);
+    return RC_OK;
+}
+
+static int run(const struct status_options *o, const char *url)
+{
+    struct err e = ERR_INIT;
+    struct pg *own = NULL;
+    int code = EXIT_DONE;
+    enum rc rc = mirror_connect(&own, url, NULL, MIRROR_CONNECT_MS, &e);
+    bool is_connected = rc == RC_OK;
+    if (!rc)
+        rc = show(o, own, &code, &e);
+    pg_close(&own);
+    if (!rc)
+        return code;
+    code = mirror_failed(&e);
+    if (is_connected && rc == RC_NOT_FOUND)
+        return EXIT_NOT_FORMATTED;
+    return is_connected && rc == RC_INVALID ? EXIT_NOT_READY : code;
+}
+
+int mirror_status(int argc, char **argv)
+{
+    struct err e = ERR_INIT;
+    struct status_options o = {0};
+    struct conf_result result;
+    if (conf_parse(&command, argc, argv, &o, &result, &e))
+        return mirror_failed(&e);
+    int code = EXIT_DONE;
+    if (result.help_wanted)
+        conf_help(&command, stdout);
+    else
+        code = run(&o, result.arguments[0]);
+    conf_release(&result);
+    return code;
+}
