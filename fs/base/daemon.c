@@ -46,7 +46,7 @@ void daemon_harden(void)
     (void)mallopt(M_TRIM_THRESHOLD, 512 * 1024);
 }
 
-static int exit_code_of(int status)
+static int code_of_status(int status)
 {
     return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE;
 }
@@ -70,7 +70,7 @@ static NORETURN void await_child(pid_t child, int fd)
         continue;
     if (WIFSIGNALED(status))
         (void)fprintf(stderr, "the background process ended by signal %d\n", WTERMSIG(status));
-    _exit(exit_code_of(status));
+    _exit(code_of_status(status));
 }
 
 static enum rc redirect(const char *path, int flags, int to, struct err *e)
