@@ -79,10 +79,9 @@ static const struct store_ops encrypt_ops = {
 enum rc store_encrypt(struct store **out, struct store **below, struct crypto_rsa **key,
                       enum crypto_aead algorithm, struct err *e)
 {
-    struct encrypt_store *s;
-    enum rc rc = wrap_new(sizeof(*s), &encrypt_ops, below, &s, e);
-    if (rc)
-        return rc;
+    struct encrypt_store *s = wrap_new(sizeof(*s), &encrypt_ops, below, e);
+    if (!s)
+        return e->code;
     s->key = take_pointer(key);
     s->algorithm = algorithm;
     *out = &s->wrap.base;

@@ -210,10 +210,9 @@ enum rc store_fault(struct store **out, struct store **below, const char *plan, 
             return err_fail(e, RC_INVALID, "fault plan \"%s\" is malformed", plan);
     }
 
-    struct fault_store *s;
-    enum rc rc = wrap_new(sizeof(*s), &fault_ops, below, &s, e);
-    if (rc)
-        return rc;
+    struct fault_store *s = wrap_new(sizeof(*s), &fault_ops, below, e);
+    if (!s)
+        return e->code;
     memcpy(s->rules, rules, count * sizeof(rules[0]));
     s->count = count;
     s->seed = seed;

@@ -116,10 +116,9 @@ void store_limit_set(struct store *limit, uint64_t get_rate, uint64_t put_rate)
 enum rc store_limit(struct store **out, struct store **below, uint64_t get_rate, uint64_t put_rate,
                     struct err *e)
 {
-    struct limit_store *s;
-    enum rc rc = wrap_new(sizeof(*s), &limit_ops, below, &s, e);
-    if (rc)
-        return rc;
+    struct limit_store *s = wrap_new(sizeof(*s), &limit_ops, below, e);
+    if (!s)
+        return e->code;
     lock_init(&s->lock, LOCK_STORE);
     lock_cond_init(&s->changed);
     s->get = (struct bucket){.rate = get_rate, .since_us = clock_us()};

@@ -100,10 +100,9 @@ enum rc store_prefix(struct store **out, struct store **below, const char *prefi
     const size_t size = strlen(prefix);
     if (size >= STORE_KEY_MAX / 2)
         return err_fail(e, RC_INVALID, "prefix of %zu bytes is too long", size);
-    struct prefix_store *p;
-    enum rc rc = wrap_new(sizeof(*p), &prefix_ops, below, &p, e);
-    if (rc)
-        return rc;
+    struct prefix_store *p = wrap_new(sizeof(*p), &prefix_ops, below, e);
+    if (!p)
+        return e->code;
     p->size = size;
     memcpy(p->prefix, prefix, size + 1);
     *out = &p->wrap.base;

@@ -159,10 +159,9 @@ static const struct store_ops retry_ops = {
 
 enum rc store_retry(struct store **out, struct store **below, unsigned max_tries, struct err *e)
 {
-    struct retry_store *s;
-    enum rc rc = wrap_new(sizeof(*s), &retry_ops, below, &s, e);
-    if (rc)
-        return rc;
+    struct retry_store *s = wrap_new(sizeof(*s), &retry_ops, below, e);
+    if (!s)
+        return e->code;
     s->max_tries = max_tries;
     *out = &s->wrap.base;
     return RC_OK;

@@ -7,17 +7,17 @@ static struct store *below(struct store *s)
     return ((struct wrap *)s)->below;
 }
 
-enum rc wrap_new(size_t size, const struct store_ops *ops, struct store **lower, void *out,
-                 struct err *e)
+void *wrap_new(size_t size, const struct store_ops *ops, struct store **lower, struct err *e)
 {
     struct wrap *w = calloc(1, size);
-    if (!w)
-        return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (!w) {
+        err_fail(e, RC_NO_SPACE, "out of memory");
+        return NULL;
+    }
     w->base.ops = ops;
     memcpy(w->base.label, (*lower)->label, sizeof(w->base.label));
     w->below = take_pointer(lower);
-    memcpy(out, &w, sizeof(w));
-    return RC_OK;
+    return w;
 }
 
 enum rc wrap_head(struct store *s, const char *key, struct store_object *out, uint64_t deadline_ms,

@@ -12,9 +12,9 @@ struct wrap {
     struct store *below;
 };
 
-/* Allocate a zeroed layer of size bytes that begins with a struct wrap, and move *below into it. */
-MUST_CHECK enum rc wrap_new(size_t size, const struct store_ops *ops, struct store **below,
-                            void *out, struct err *e);
+/* Allocate a zeroed layer of size bytes that begins with a struct wrap, and move *below into it.
+ * NULL and RC_NO_SPACE in *e without memory. */
+void *wrap_new(size_t size, const struct store_ops *ops, struct store **below, struct err *e);
 
 enum rc wrap_head(struct store *s, const char *key, struct store_object *out, uint64_t deadline_ms,
                   struct err *e);
