@@ -1,0 +1,137 @@
+/* Listings over a volume in memory. */
+#include <stdlib.h>
+
+#include "tests/unit/check.h"
+#include "tests/unit/fs_vfs/world.h"
+
+enum { FILES = 5000, DOTS = 2 };
+
+static const struct vfs_caller caller = {1000, 1000, 1};
+
+static struct {
+    struct block_cache *cache;
+    struct vfs *vfs;
+} mounted;
+
+static void create(unsigned n)
+{
+    struct err e = ERR_INIT;
+    struct node_attr attr;
+    char name[16];
+    (void)snprintf(name, sizeof(name), "f%05u", n);
+    const struct meta_create what = {.parent = META_ROOT,
+                                     .name = {(const uint8_t *)name, strlen(name)},
+                                     .type = NODE_FILE,
+                                     .mode = 0644};
+    CHECK_OK(vfs_mknod(mounted.vfs, &caller, &what, &attr, &e), &e);
+}
+
+static void begin(unsigned files)
+{
+    struct err e = ERR_INIT;
+    const struct world_options options = {.block_bytes = 65536};
+    world_open(&options);
+    const struct block_cache_options cache = {.volume = world_volume(), .memory_bytes = 1 << 20};
+    CHECK_OK(block_cache_open(&mounted.cache, &cache, &e), &e);
+    const struct vfs_options vfs = {.volume = world_volume(), .cache = mounted.cache};
+    CHECK_OK(vfs_open(&mounted.vfs, &vfs, &e), &e);
+    for (unsigned i = 0; i < files; i++)
+        create(i);
+}
+
+static void end(void)
+{
+    struct err e = ERR_INIT;
+    CHECK_OK(vfs_close(&mounted.vfs, &e), &e);
+    block_cache_close(&mounted.cache);
+    world_close();
+}
+
+static struct vfs_dir *opened(void)
+{
+    struct err e = ERR_INIT;
+    struct vfs_dir *dir = NULL;
+    CHECK_OK(vfs_opendir(mounted.vfs, META_ROOT, &dir, &e), &e);
+    return dir;
+}
+
+/* The number in the name at a position; -1 at the end, -2 for a dot. */
+static int number_at(struct vfs_dir *dir, uint64_t offset, uint64_t *next)
+{
+    struct err e = ERR_INIT;
+    const struct dir_entry *entry = NULL;
+    char name[256];
+    CHECK_OK(vfs_readdir(dir, offset, true, &entry, next, &e), &e);
+    if (!entry)
+        return -1;
+    if (entry->name[0] == '.')
+        return -2;
+    memcpy(name, entry->name, entry->name_size);
+    name[entry->name_size] = '\0';
+    return (int)strtol(name + 1, NULL, 10);
+}
+
+TEST("every entry comes once, after the dots")
+{
+    uint64_t offset = 0;
+    begin(FILES);
+    struct vfs_dir *dir = opened();
+    CHECK_EQ(number_at(dir, 0, &offset), -2);
+    CHECK_EQ(number_at(dir, offset, &offset), -2);
+    for (int i = 0; i < FILES; i++)
+        CHECK_EQ(number_at(dir, offset, &offset), i);
+    CHECK_EQ(number_at(dir, offset, &offset), -1);
+    vfs_releasedir(&dir);
+    end();
+}
+
+TEST("an empty directory has its dots")
+{
+    uint64_t offset = 0;
+    begin(0);
+    struct vfs_dir *dir = opened();
+    CHECK_EQ(number_at(dir, 0, &offset), -2);
+    CHECK_EQ(number_at(dir, offset, &offset), -2);
+    CHECK_EQ(number_at(dir, offset, &offset), -1);
+    vfs_releasedir(&dir);
+    end();
+}
+
+TEST("a position that was given can be gone back to")
+{
+    uint64_t offset, next;
+    begin(FILES);
+    struct vfs_dir *dir = opened();
+    for (offset = 0; number_at(dir, offset, &next) != -1; offset = next)
+        ;
+    for (uint64_t n = 0; n < FILES; n += 617)
+        CHECK_EQ(number_at(dir, DOTS + n, &next), n);
+    for (uint64_t n = FILES - 1; n > 700; n -= 617)
+        CHECK_EQ(number_at(dir, DOTS + n, &next), n);
+    vfs_releasedir(&dir);
+    end();
+}
+
+TEST("entries removed and made while listing change nothing for the others")
+{
+    struct err e = ERR_INIT;
+    uint64_t offset = DOTS;
+    static unsigned seen[FILES];
+    char name[16];
+    begin(FILES);
+    struct vfs_dir *dir = opened();
+    for (int n = number_at(dir, offset, &offset); n != -1; n = number_at(dir, offset, &offset)) {
+        if (n < FILES)
+            seen[n]++;
+        (void)snprintf(name, sizeof(name), "f%05d", n);
+        CHECK_OK(vfs_unlink(mounted.vfs, &caller, META_ROOT,
+                            (struct bytes){(const uint8_t *)name, strlen(name)}, &e),
+                 &e);
+        if (n % 50 == 0 && n < FILES)
+            create(FILES + (unsigned)n);
+    }
+    for (int n = 0; n < FILES; n++)
+        CHECK_EQ(seen[n], 1);
+    vfs_releasedir(&dir);
+    end();
+}
