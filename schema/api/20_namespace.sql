@@ -468,13 +468,19 @@ BEGIN
      WHERE parent = _e2.parent AND name = _e2.name;
     PERFORM tarn_1.reparent(_e2.inode, _e1.parent, _now);
     _r := tarn_1.reparent(_e1.inode, _e2.parent, _now);
-    PERFORM tarn_1.touch_directories(_e1.parent, _more, _e2.parent, -_more, _now);
     _r.usage := '{0,0}';
     IF _e1.parent <> _e2.parent THEN
+        IF _e1.type = 2 THEN
+            PERFORM tarn_1.carry_quotas(_e1.inode, _e1.parent, _e2.parent);
+        END IF;
+        IF _e2.type = 2 THEN
+            PERFORM tarn_1.carry_quotas(_e2.inode, _e2.parent, _e1.parent);
+        END IF;
         _r.usage := _r.usage
                     || tarn_1.entry_usage(_e1.parent, _s, -1) || tarn_1.entry_usage(_e2.parent, _s, 1)
                     || tarn_1.entry_usage(_e1.parent, _d, 1) || tarn_1.entry_usage(_e2.parent, _d, -1);
     END IF;
+    PERFORM tarn_1.touch_directories(_e1.parent, _more, _e2.parent, -_more, _now);
     RETURN _r;
 END $$;
 
@@ -499,6 +505,9 @@ BEGIN
     END IF;
     DELETE FROM public.jfs_edge WHERE parent = _e.parent AND name = _e.name;
     _r := tarn_1.reparent(_e.inode, _parent, _now);
+    IF _e.type = 2 AND _e.parent <> _parent THEN
+        PERFORM tarn_1.carry_quotas(_e.inode, _e.parent, _parent);
+    END IF;
     PERFORM tarn_1.touch_directories(
         _e.parent, -(_e.type = 2)::int4,
         _parent, (_e.type = 2)::int4 - coalesce((_target.type = 2)::int4, 0), _now);

@@ -861,3 +861,42 @@ def test_the_usage_of_answers_adds_up_to_what_is_there(s):
                 ok(s.unlink(ROOT, b"h")), ok(s.rmdir(ROOT, b"e")))
     books.settle()
     assert_consistent(s.volume)
+
+
+def subtree(s, directory):
+    """Space and entries below a directory, counted here."""
+    space = entries = 0
+    for child, kind, length in s.volume.query(
+            "SELECT e.inode, n.type, n.length FROM jfs_edge e JOIN jfs_node n ON n.inode = e.inode"
+            " WHERE e.parent = %s", [directory]):
+        below = subtree(s, child) if kind == DIRECTORY else (0, 0)
+        space += (max(4096, -length // 4096 * -4096) if kind == FILE else 4096) + below[0]
+        entries += 1 + below[1]
+    return space, entries
+
+
+def test_a_moved_tree_is_carried_from_quota_to_quota(s):
+    """Three quotas, one above another; after each move and its flush they are what a count says."""
+    def done(reply):
+        ok(s.change("usage_flush", ok(reply).usage, None))
+        for ino, *used in s.volume.query("SELECT inode, used_space, used_inodes FROM jfs_dir_quota"):
+            assert tuple(used) == subtree(s, ino), ino
+    for ino, name in ((10, b"a"), (11, b"b"), (12, b"free")):
+        done(s.mkdir(ROOT, name, ino))
+    done(s.mkdir(10, b"in", 13))
+    for ino in (ROOT, 10, 11, 13):
+        s.volume.db.execute("INSERT INTO jfs_dir_quota VALUES (%s, 0, 0, %s, %s)",
+                            [ino, *subtree(s, ino)])
+    done(s.mkdir(13, b"tree", 20))
+    done(s.create(20, b"f", 21))
+    done(s.mkdir(20, b"sub", 22))
+    done(s.create(22, b"g", 23))
+    done(s.rename(13, b"tree", 10, b"tree"))
+    done(s.rename(10, b"tree", 11, b"tree"))
+    done(s.rename(11, b"tree", 12, b"tree"))
+    done(s.rename(10, b"in", 11, b"in"))  # takes its own quota along
+    done(s.rename(12, b"tree", 13, b"tree"))
+    done(s.rename(11, b"in", 10, b"in"))
+    done(s.mkdir(11, b"empty", 24))
+    done(s.rename(10, b"in", 11, b"empty", EXCHANGE))
+    done(s.rename(11, b"empty", 12, b"x"))

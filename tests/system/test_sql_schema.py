@@ -1,12 +1,14 @@
 """The tables of a new volume are those of a stock client; our reads see what a stock client wrote."""
 
 import base64
+import errno
 import gzip
 import json
 import os
 import stat
 
 import pytest
+from harness.check import assert_consistent
 from harness.sql_volume import SqlVolume
 from harness.volume import FIXTURES, TRASH_INODE, fixture_names
 
@@ -157,3 +159,31 @@ def test_plus_lists_the_attributes_that_getattr_gives(written):
             single = session.lookup(directory, bytes(name))
             assert single.pop("usage") is None
             assert row == single
+
+
+def test_a_stock_volume_takes_every_change_of_names(written):
+    """Each file, one after another, is linked, moved and removed; each directory in the end too."""
+    volume, listing = written
+    session = volume.session()
+    session.db.execute("SET synchronous_commit = off")
+    volume.db.execute("UPDATE jfs_counter SET value = 1099511627776 WHERE name = 'nextInode'")
+    allowed = {0, errno.EPERM, errno.ENOTEMPTY, errno.ENOENT, errno.EOPNOTSUPP}
+    done = 0
+    assert session.mkdir(ROOT, b"ours", 500000).err == 0
+    for number, entry in enumerate(reversed(listing[-400:])):
+        parent, name = session.read("resolve", ROOT, path_of(entry).rpartition(b"/")[0]), (
+            path_of(entry).rpartition(b"/")[2])
+        if path_of(entry).startswith(b"/.trash") or parent.err or not name:
+            continue
+        if TYPES[entry["type"]] == 2:
+            replies = [session.create(entry["ino"], b"of tarn", 600000 + number),
+                       session.unlink(entry["ino"], b"of tarn"), session.rmdir(parent.ino, name)]
+        else:
+            replies = [session.link(entry["ino"], 500000, b"%d" % number),
+                       session.rename(parent.ino, name, 500000, name),
+                       session.rename(500000, name, parent.ino, name),
+                       session.unlink(parent.ino, name)]
+        assert {reply.err for reply in replies} <= allowed, (entry, replies)
+        done += sum(reply.err == 0 for reply in replies)
+    assert done > 20
+    assert_consistent(volume, with_stats=False)
