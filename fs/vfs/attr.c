@@ -67,6 +67,9 @@ enum rc vfs_setattr(struct vfs *vfs, const struct meta_setattr *what, struct nod
         return e->code;
     inside.ino = vfs_inside(vfs, what->ino);
     auto_inode struct inode *in = inode_find(vfs, inside.ino);
+    /* Programs unlink a temporary file right after they opened it, and go on working with it. */
+    if (in)
+        inside.mask |= SETATTR_BY_HANDLE;
     enum rc rc = what->mask & SETATTR_LENGTH ? set_length(vfs, in, &inside, out, e)
                                              : set_others(vfs, in, &inside, out, e);
     if (!rc)
