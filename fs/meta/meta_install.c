@@ -153,6 +153,9 @@ static enum rc install_api(struct pg *pg, const struct job *job, struct err *e)
         return err_fail(e, RC_INVALID, "this database holds %d volumes, Tarn keeps one in each",
                         pg_rows(answer));
     const char *location = pg_get_text(answer, 0, pg_column(answer, "location"));
+    if (location[0] == '"') /* quotes would not do inside the array literals of the files */
+        return err_fail(e, RC_INVALID, "the volume's schema %.*s must be renamed to a plain word",
+                        (int)strcspn(location, "."), location);
     return replace_api(pg, location, job->deadline_ms, e);
 }
 

@@ -17,9 +17,10 @@
 #include "fs/meta/handle.h"
 #include "fs/meta/reply.h"
 
-#define SESSION_TTL_S  60
-#define CONN_IDLE_MS   60000
-#define INFO_BYTES_MAX 65536
+#define SESSION_TTL_S    60
+#define CONN_IDLE_MS     60000
+#define CLOSE_TIMEOUT_MS 15000
+#define INFO_BYTES_MAX   65536
 
 /* IPv4 addresses other than loopback, as the text of a JSON array. */
 static enum rc list_addresses(const struct ifaddrs *list, struct buf *out, struct err *e)
@@ -209,18 +210,31 @@ enum rc meta_refresh(struct meta *meta, struct meta_vitals *out, struct err *e)
     return RC_OK;
 }
 
-/* Pending counts first: their lane ends with the session. */
+static void close_session(struct meta *meta, uint64_t sid)
+{
+    struct err e = ERR_INIT;
+    auto_result struct pg_result *answer = NULL;
+    struct pg_param params[] = {pg_int8((int64_t)sid)};
+    if (retry_read(meta, CALL("SELECT * FROM tarn_1.session_close($1)", params), &answer, &e))
+        log_err(LOG_LEVEL_WARN, &e, "session %llu is left to expire", (unsigned long long)sid);
+}
+
+/*
+ * Pending counts first: their lane ends with the session. Whoever unmounts does not wait a whole
+ * minute, and then another, for a server that is away.
+ */
 void meta_session_end(struct meta *meta)
 {
     const uint64_t sid = lane_session_id(&meta->session);
     if (sid == 0)
         return;
+    if (meta->timeout_ms > CLOSE_TIMEOUT_MS)
+        meta->timeout_ms = CLOSE_TIMEOUT_MS; /* no other thread is left that could read it */
     struct err e = ERR_INIT;
-    if (meta_flush_usage(meta, &e))
+    enum rc rc = meta_flush_usage(meta, &e);
+    if (rc)
         log_err(LOG_LEVEL_WARN, &e, "the last usage counts were not flushed; fsck repairs them");
-    auto_result struct pg_result *answer = NULL;
-    struct pg_param params[] = {pg_int8((int64_t)sid)};
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.session_close($1)", params), &answer, &e))
-        log_err(LOG_LEVEL_WARN, &e, "session %llu is left to expire", (unsigned long long)sid);
+    if (rc != RC_UNAVAILABLE)
+        close_session(meta, sid);
     lane_session_set(&meta->session, 0);
 }

@@ -1,16 +1,30 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fs/base/utf8.h"
 #include "fs/meta/file.h"
 #include "fs/meta/reply.h"
 
 #define XATTR_NAME_MAX 255
 
-static enum rc check_xattr_name(const char *name, struct err *e)
+static bool is_text(const char *name)
 {
-    size_t size = strlen(name);
+    const size_t size = strlen(name);
+    size_t step;
+    for (size_t at = 0; at < size; at += step)
+        if ((step = utf8_sequence(name + at, size - at)) == 0)
+            return false;
+    return true;
+}
+
+/* The format keeps names as text; one that is no text cannot be there (if_no_text: the errno). */
+static enum rc check_xattr_name(const char *name, int if_no_text, struct err *e)
+{
+    const size_t size = strlen(name);
     if (size == 0 || size > XATTR_NAME_MAX)
         return err_refused(e, size ? ERANGE : EINVAL, "an attribute name of %zu bytes", size);
+    if (!is_text(name))
+        return err_refused(e, if_no_text, "an attribute name that is not UTF-8");
     return RC_OK;
 }
 
@@ -30,7 +44,7 @@ static enum rc read_bytes(struct meta *meta, const struct call *call, const char
 enum rc meta_getxattr(struct meta *meta, ino_num ino, const char *name, struct buf *out,
                       struct err *e)
 {
-    if (check_xattr_name(name, e))
+    if (check_xattr_name(name, ENODATA, e))
         return e->code;
     struct pg_param params[] = {pg_int8((int64_t)ino), pg_text(name)};
     return read_bytes(meta, CALL("SELECT * FROM tarn_1.getxattr($1,$2)", params), "getxattr",
@@ -47,7 +61,7 @@ enum rc meta_listxattr(struct meta *meta, ino_num ino, struct buf *out, struct e
 enum rc meta_setxattr(struct meta *meta, ino_num ino, const char *name, struct bytes value,
                       int flags, struct err *e)
 {
-    if (check_xattr_name(name, e))
+    if (check_xattr_name(name, EINVAL, e))
         return e->code;
     if (value.size > META_XATTR_MAX)
         return err_refused(e, E2BIG, "an attribute value of %zu bytes", value.size);
@@ -59,7 +73,7 @@ enum rc meta_setxattr(struct meta *meta, ino_num ino, const char *name, struct b
 
 enum rc meta_removexattr(struct meta *meta, ino_num ino, const char *name, struct err *e)
 {
-    if (check_xattr_name(name, e))
+    if (check_xattr_name(name, ENODATA, e))
         return e->code;
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)ino), pg_text(name)};
     struct call *call = CALL("SELECT * FROM tarn_1.removexattr($1,$2,$3,$4,$5)", params);
