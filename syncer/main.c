@@ -14,7 +14,7 @@
 #include "syncer/run.h"
 
 struct syncer_options {
-    const char *bucket, *origin, *listen, *log_level, *log_format;
+    const char *bucket, *origin, *metrics, *log_level, *log_format;
     int64_t workers;
     bool once, json;
 };
@@ -41,9 +41,9 @@ static const struct conf_option run_table[] = {
      .type = CONF_STRING,
      .offset = AT(origin),
      .help = "the origin store instead of the one the volume names"},
-    {.name = "listen",
+    {.name = "metrics",
      .type = CONF_STRING,
-     .offset = AT(listen),
+     .offset = AT(metrics),
      .help = "serve /metrics, /healthz, /readyz and /v1/status on HOST:PORT"},
     {.name = "log-level",
      .type = CONF_STRING,
@@ -100,7 +100,7 @@ static enum rc run(const struct syncer_options *o, const char *url, struct err *
         .url = url,
         .bucket = o->bucket,
         .origin = o->origin,
-        .listen = o->listen,
+        .metrics = o->metrics,
         .workers = (unsigned)o->workers,
         .is_once = o->once,
     };

@@ -285,9 +285,9 @@ static enum rc open_services(struct syncer *s, struct err *e)
     if (loop_spawn(&s->loop, "loop", e) || loop_signal(s->loop, SIGTERM, on_stop_signal, s, e) ||
         loop_signal(s->loop, SIGINT, on_stop_signal, s, e))
         return e->code;
-    if (!s->options->listen)
+    if (!s->options->metrics)
         return RC_OK;
-    if (http_service_open(&s->http, s->loop, s->options->listen, e) ||
+    if (http_service_open(&s->http, s->loop, s->options->metrics, e) ||
         http_service_route(s->http, "/v1/status", "application/json", on_status, s, e))
         return e->code;
     http_service_ready(s->http, true);

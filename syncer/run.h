@@ -18,7 +18,7 @@
 struct run_options {
     const char *url;
     const char *bucket, *origin; /* instead of the site row's; NULL: as it says */
-    const char *listen;          /* HOST:PORT of metrics and status; NULL: none */
+    const char *metrics;         /* HOST:PORT of metrics and status; NULL: none */
     unsigned workers;
     bool is_once; /* end when history is done and the queue is empty */
 };
