@@ -150,7 +150,7 @@ static void hurry_on_signal(int signum, void *arg)
 
 static enum rc open_http(struct agent *agent, struct err *e)
 {
-    if (agent->options->listen[0] == '\0')
+    if (!agent->options->listen || agent->options->listen[0] == '\0')
         return RC_OK;
     if (http_service_open(&agent->http, agent->loop, agent->options->listen, e) ||
         http_service_route(agent->http, "/v1/status", "application/json", serve_status, agent, e))

@@ -26,7 +26,7 @@ struct agent;
 typedef enum rc (*agent_work)(struct agent *agent, void *arg, struct err *e);
 
 struct agent_options {
-    const char *listen; /* "host:port" of the HTTP service; "": none */
+    const char *listen; /* "host:port" of the HTTP service; NULL, "": none */
     uint64_t period_ms;
     agent_work work;
     void *arg;

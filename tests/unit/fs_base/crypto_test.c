@@ -1,7 +1,6 @@
 #include "fs/base/crypto.h"
 
-#include <ctype.h>
-
+#include "fs/base/wire.h"
 #include "tests/unit/check.h"
 
 /* Bytes of hex text, for vectors as the standards print them. */
@@ -130,7 +129,7 @@ static struct crypto_rsa *fixture_key(void)
     size_t size;
     struct err e;
     struct crypto_rsa *key = NULL;
-    auto_free char *pem = check_read_data("rsa-aes256cbc.pem", &size);
+    auto_free char *pem = check_read_data("fixtures/aes256gcm-rsa/key.pem", &size);
     CHECK_OK(crypto_rsa_load((struct bytes){(uint8_t *)pem, size}, "correct horse 7", &key, &e),
              &e);
     return key;
@@ -161,12 +160,39 @@ TEST("a wrapped key comes back under the same RSA key and label only")
     CHECK(key == NULL);
 }
 
+/* The object juicefs_uuid of an encrypted volume, as a stock client wrote it: big-endian length of
+ * the wrapped key, length of the nonce, wrapped key, nonce, ciphertext. */
+TEST("what a stock client wrapped and encrypted can be opened")
+{
+    size_t size;
+    struct err e;
+    struct crypto_rsa *key = fixture_key();
+    auto_free char *object = check_read_data("rsa-envelope.bin", &size);
+    struct wire_reader r = wire_reader((struct bytes){(uint8_t *)object, size});
+    auto_buf struct buf data_key;
+    auto_buf struct buf plain;
+    buf_init(&data_key, 256);
+    buf_init(&plain, 256);
+
+    size_t wrapped_size = wire_read_u16(&r);
+    CHECK_EQ(wire_read_bytes(&r, 1).data[0], CRYPTO_NONCE_BYTES);
+    struct bytes wrapped = wire_read_bytes(&r, wrapped_size);
+    struct bytes nonce = wire_read_bytes(&r, CRYPTO_NONCE_BYTES);
+    struct bytes sealed = wire_read_bytes(&r, r.left);
+    CHECK(!r.is_short);
+    CHECK_OK(crypto_rsa_unwrap(key, BYTES_OF("keys"), wrapped, &data_key, &e), &e);
+    CHECK_EQ(data_key.size, 32);
+    CHECK_OK(crypto_unseal(CRYPTO_AES_256_GCM, data_key.data, nonce.data, sealed, &plain, &e), &e);
+    CHECK_BYTES(plain.data, plain.size, "59c19059-5fc0-4a80-ae74-5c4631910df8", 36);
+    crypto_rsa_free(&key);
+}
+
 TEST("a missing or wrong passphrase is denied, foreign bytes are invalid")
 {
     size_t size;
     struct err e;
     struct crypto_rsa *key = NULL;
-    auto_free char *pem = check_read_data("rsa-aes256cbc.pem", &size);
+    auto_free char *pem = check_read_data("fixtures/aes256gcm-rsa/key.pem", &size);
     struct bytes text = {(uint8_t *)pem, size};
     CHECK_RC(crypto_rsa_load(text, NULL, &key, &e), RC_DENIED);
     CHECK_RC(crypto_rsa_load(text, "", &key, &e), RC_DENIED);

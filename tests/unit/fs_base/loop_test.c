@@ -79,8 +79,23 @@ TEST("a loop runs until it is stopped, even when the stop came first")
     CHECK_OK(loop_open(&loop, &e), &e);
     loop_stop(loop);
     loop_run(loop);
-    CHECK_OK(loop_post(loop, stop, loop, &e), &e);
+    loop_close(&loop);
+}
+
+TEST("a stop ends one run only")
+{
+    struct err e;
+    struct loop *loop = NULL;
+    struct loop_timer *timer = NULL;
+    CHECK_OK(loop_open(&loop, &e), &e);
+    loop_stop(loop);
     loop_run(loop);
+    uint64_t start_ms = clock_ms();
+    CHECK_OK(loop_every(loop, 30, stop, loop, &timer, &e), &e);
+    CHECK_OK(loop_post(loop, nothing, NULL, &e), &e);
+    loop_run(loop);
+    CHECK(clock_ms() - start_ms >= 29);
+    loop_timer_close(&timer);
     loop_close(&loop);
 }
 
