@@ -74,14 +74,17 @@ def test_a_mirror_is_not_mounted_before_it_is_consistent(primary, mirror_cluster
     mirror = Mirror(mirror_cluster, primary, workdir)
     mirror.bucket.mkdir()
     (workdir / "early").mkdir()
-    with primary.cluster.connect(primary.database) as db:
-        # Nobody can copy the table while we hold it.
-        db.execute("BEGIN")
-        db.execute("LOCK TABLE jfs_node IN ACCESS EXCLUSIVE MODE")
+    with primary.cluster.connect(primary.database) as db, \
+            mirror.cluster.connect(mirror.database) as there:
         joining = Process([BIN / "tarn", "mirror", "join", "--primary", primary.url, "--name", "away",
                            "--bucket", f"{mirror.bucket}/", "--origin", f"{primary.bucket}/",
                            mirror.url], workdir / "join.log")
-        wait_for("the copy has begun", lambda: mirror.value("SELECT count(*) FROM pg_subscription"))
+        wait_for("the subscription is made", lambda: there.execute(
+            "SELECT count(*) FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database"
+            " WHERE datname = current_database())").fetchone()[0], interval=0.001)
+        # From now on nobody can copy the table while we hold it.
+        db.execute("BEGIN")
+        db.execute("LOCK TABLE jfs_node IN ACCESS EXCLUSIVE MODE")
         wait_for("the site is known", lambda: mirror.value(
             "SELECT to_regclass('tarn.local_site') IS NOT NULL")
             and mirror.value("SELECT count(*) FROM tarn.local_site"))
