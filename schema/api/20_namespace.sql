@@ -1,9 +1,9 @@
 -- Names: create, link, unlink, rmdir, rename.
 --
--- Order of locks, the same for all of them and for stock clients (format §12.2): the directory that
--- gets a name (key share), nodes (lower inode first), edges ((parent, name) order), and last the
--- parents' own rows (lower inode first). Stock clients can still meet us crosswise; PostgreSQL then
--- ends one of the two, and both sides try again.
+-- Order of locks, the same for all of them and for stock clients (format §12.2): the directory
+-- that gets a name (key share), nodes (lower inode first), edges ((parent, name) order), and last
+-- the parents' own rows (lower inode first). Stock clients can still meet us crosswise; PostgreSQL
+-- then ends one of the two, and both sides try again.
 --
 -- An edge is read without a lock, its node is locked, and only then is it certain whether the edge
 -- still leads there. If not, nothing has been changed yet and the function starts over: somebody
@@ -476,9 +476,10 @@ BEGIN
         IF _e2.type = 2 THEN
             PERFORM tarn_1.carry_quotas(_e2.inode, _e2.parent, _e1.parent);
         END IF;
-        _r.usage := _r.usage
-                    || tarn_1.entry_usage(_e1.parent, _s, -1) || tarn_1.entry_usage(_e2.parent, _s, 1)
-                    || tarn_1.entry_usage(_e1.parent, _d, 1) || tarn_1.entry_usage(_e2.parent, _d, -1);
+        _r.usage := _r.usage || tarn_1.entry_usage(_e1.parent, _s, -1)
+                             || tarn_1.entry_usage(_e2.parent, _s, 1)
+                             || tarn_1.entry_usage(_e1.parent, _d, 1)
+                             || tarn_1.entry_usage(_e2.parent, _d, -1);
     END IF;
     PERFORM tarn_1.touch_directories(_e1.parent, _more, _e2.parent, -_more, _now);
     RETURN _r;

@@ -93,7 +93,8 @@ class Model:
             raise Refused(errno.ENOENT)
         if (parent, name) in self.entries:
             raise Refused(errno.EEXIST)
-        if node.kind == DIRECTORY or node.flags & (IMMUTABLE | APPEND) or directory.flags & IMMUTABLE:
+        guarded = node.flags & (IMMUTABLE | APPEND) or directory.flags & IMMUTABLE
+        if node.kind == DIRECTORY or guarded:
             raise Refused(errno.EPERM)
         self.entries[parent, name] = ino
         node.nlink += 1

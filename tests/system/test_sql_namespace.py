@@ -1,4 +1,4 @@
-"""The functions on names, one at a time: what they do, what they refuse, and what a repeated call does.
+"""The functions on names, one at a time: what they do and refuse, and what a repeated call does.
 
 Races are in test_sql_races.py, random sequences against a model in test_sql_model.py.
 """
@@ -239,7 +239,7 @@ def test_a_directory_shows_that_it_changed(s, change):
     # Within 100 ms the times alone are left as they are, to spare the row.
     version = "SELECT xmin FROM jfs_node WHERE inode = 10"
     s.volume.db.execute("UPDATE jfs_node SET mtime = (extract(epoch FROM clock_timestamp()) * 1e6)"
-                        "::int8 + 0, ctime = 5 WHERE inode = 10")
+                        "::int8, ctime = 5 WHERE inode = 10")
     before = s.volume.value(version)
     quick = s.create(10, b"again", 30)
     if quick.ctime - s.read("getattr", 10).mtime < 100000:
@@ -799,7 +799,8 @@ REPLAYS = {
                        lambda t: (t.unlink(ROOT, b"f"),)),
     "refused unlink": (lambda s, op: s.unlink(ROOT, b"x", op=op),
                        lambda t: (t.create(ROOT, b"x", 60),)),
-    "refused rmdir": (lambda s, op: s.rmdir(ROOT, b"x", op=op), lambda t: (t.mkdir(ROOT, b"x", 60),)),
+    "refused rmdir": (lambda s, op: s.rmdir(ROOT, b"x", op=op),
+                      lambda t: (t.mkdir(ROOT, b"x", 60),)),
     "refused rename": (lambda s, op: s.rename(ROOT, b"x", ROOT, b"y", op=op),
                        lambda t: (t.create(ROOT, b"x", 60),)),
     "refused link": (lambda s, op: s.link(11, ROOT, b"g", op=op),
@@ -879,7 +880,8 @@ def test_a_moved_tree_is_carried_from_quota_to_quota(s):
     """Three quotas, one above another; after each move and its flush they are what a count says."""
     def done(reply):
         ok(s.change("usage_flush", ok(reply).usage, None))
-        for ino, *used in s.volume.query("SELECT inode, used_space, used_inodes FROM jfs_dir_quota"):
+        for ino, *used in s.volume.query(
+                "SELECT inode, used_space, used_inodes FROM jfs_dir_quota"):
             assert tuple(used) == subtree(s, ino), ino
     for ino, name in ((10, b"a"), (11, b"b"), (12, b"free")):
         done(s.mkdir(ROOT, name, ino))

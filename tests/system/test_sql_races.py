@@ -58,7 +58,7 @@ def test_rmdir_of_a_directory_that_is_getting_a_name(two, what):
     ok(a.create(ROOT, b"f", 11))
     # Times so young that the parent's row is not written: only the key share holds it.
     a.volume.db.execute("UPDATE jfs_node SET mtime = (extract(epoch FROM clock_timestamp()) * 1e6)"
-                        "::int8 + 50000 WHERE inode = 10")
+                        "::int8 WHERE inode = 10")
     do = {"create": lambda: a.create(10, b"x", 12), "link": lambda: a.link(11, 10, b"x"),
           "rename": lambda: a.rename(ROOT, b"f", 10, b"x")}[what]
     done, removed = meet(a, do, b, ("rmdir", ROOT, b"d"))
@@ -127,7 +127,8 @@ def test_two_move_directories_into_each_other(two):
     a, b = two
     ok(a.mkdir(ROOT, b"a", 10))
     ok(a.mkdir(ROOT, b"b", 11))
-    first, second = meet(a, lambda: a.rename(ROOT, b"a", 11, b"a"), b, ("rename", ROOT, b"b", 10, b"b"))
+    first, second = meet(a, lambda: a.rename(ROOT, b"a", 11, b"a"), b,
+                         ("rename", ROOT, b"b", 10, b"b"))
     assert (first.err, second.err) == (0, errno.EINVAL)
     assert bytes(b.read("path", 10).path) == b"/b/a"
 
@@ -139,7 +140,8 @@ def test_two_move_directories_below_each_other(two):
     ok(a.mkdir(ROOT, b"b", 11))
     ok(a.mkdir(10, b"x", 12))
     ok(a.mkdir(11, b"y", 13))
-    first, second = meet(a, lambda: a.rename(ROOT, b"a", 13, b"a"), b, ("rename", ROOT, b"b", 12, b"b"))
+    first, second = meet(a, lambda: a.rename(ROOT, b"a", 13, b"a"), b,
+                         ("rename", ROOT, b"b", 12, b"b"))
     assert (first.err, second.err) == (0, errno.EINVAL)
     assert bytes(b.read("path", 12).path) == b"/b/y/a/x"
 
@@ -161,7 +163,8 @@ def test_rename_of_a_name_that_a_stock_client_is_renaming(two, to):
     ok(a.create(ROOT, b"there", 11))
     a.begin()
     a.db.execute("DELETE FROM public.jfs_edge WHERE parent = 1 AND name = 'f'")
-    a.db.execute("INSERT INTO public.jfs_edge (parent, name, inode, type) VALUES (1, 'theirs', 10, 1)")
+    a.db.execute("INSERT INTO public.jfs_edge (parent, name, inode, type)"
+                 " VALUES (1, 'theirs', 10, 1)")
     started = b.start("rename", ROOT, b"f", ROOT, to).until_blocked()
     a.commit()
     assert started.answer().err == errno.ENOENT

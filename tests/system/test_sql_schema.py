@@ -1,11 +1,10 @@
-"""The tables of a new volume are those of a stock client; our reads see what a stock client wrote."""
+"""New volumes have the tables of a stock client; our functions bear what a stock client wrote."""
 
 import base64
 import errno
 import gzip
 import json
 import os
-import stat
 
 import pytest
 from harness.check import assert_consistent
