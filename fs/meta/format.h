@@ -20,7 +20,7 @@ struct format {
     uint32_t block_bytes;                          /* not KiB */
     uint32_t shards;
     bool hash_prefix, dir_stats, user_group_quota, enable_acl, change_log;
-    uint64_t capacity, inodes; /* 0: unlimited */
+    uint64_t capacity, inodes;            /* 0: unlimited */
     int64_t upload_limit, download_limit; /* Mbit/s, 0: none */
     uint32_t trash_days;
     int meta_version;

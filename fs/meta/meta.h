@@ -24,17 +24,17 @@
 struct meta;
 
 struct meta_options {
-    const char *url;         /* postgres://…; the password may come from META_PASSWORD */
-    const char *application; /* application_name: "tarn mount" */
-    unsigned max_conns;      /* connections and so lanes at most; 0: 4 */
-    uint64_t timeout_ms;     /* patience of one call through restarts; 0: 60 000 */
+    const char *url;             /* postgres://…; the password may come from META_PASSWORD */
+    const char *application;     /* application_name: "tarn mount" */
+    unsigned max_conns;          /* connections and so lanes at most; 0: 4 */
+    uint64_t timeout_ms;         /* patience of one call through restarts; 0: 60 000 */
     uint64_t connect_timeout_ms; /* of the first connection, which is not retried; 0: 10 000 */
-    bool is_read_only;       /* open no session, refuse mutations with EROFS */
+    bool is_read_only;           /* open no session, refuse mutations with EROFS */
 };
 
 /* The place this database is (row of tarn.local_site). */
 struct meta_site {
-    char *name, *role, *state; /* "primary" | "mirror" */
+    char *name, *role, *state;          /* "primary" | "mirror" */
     char *local_bucket, *origin_bucket; /* NULL: as the format row */
     char *primary_url;
     bool is_ready; /* a primary, or a mirror that has become consistent */
@@ -80,7 +80,8 @@ struct meta_vitals {
  */
 MUST_CHECK enum rc meta_refresh(struct meta *meta, struct meta_vitals *out, struct err *e);
 
-/* Bring the accounting that replies asked for into the database; called each second and at close. */
+/* Bring the accounting that replies asked for into the database; called each second and at close.
+ */
 MUST_CHECK enum rc meta_flush_usage(struct meta *meta, struct err *e);
 /* The part that is not flushed yet. */
 void meta_pending_usage(struct meta *meta, int64_t *space, int64_t *inodes);

@@ -75,7 +75,8 @@ int pg_rows(const struct pg_result *result);
 /* Column by name, or -1. Resolve once per result, not per row. */
 int pg_column(const struct pg_result *result, const char *name);
 bool pg_is_null(const struct pg_result *result, int row, int column);
-/* NULL reads as 0 / false / empty. Wrong widths read as 0 too: they are our own mistake (assert). */
+/* NULL reads as 0 / false / empty. Wrong widths read as 0 too: they are our own mistake (assert).
+ */
 int32_t pg_get_int4(const struct pg_result *result, int row, int column);
 int64_t pg_get_int8(const struct pg_result *result, int row, int column);
 bool pg_get_bool(const struct pg_result *result, int row, int column);

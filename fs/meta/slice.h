@@ -12,7 +12,8 @@
 #include "fs/base/err.h"
 #include "fs/meta/types.h"
 
-/* A gap-free run of a chunk after overlay: len bytes at pos come from off in slice id (0: zeros). */
+/* A gap-free run of a chunk after overlay: len bytes at pos come from off in slice id (0: zeros).
+ */
 struct extent {
     uint32_t pos;
     uint32_t len;

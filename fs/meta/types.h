@@ -15,13 +15,13 @@
 
 typedef uint64_t ino_num; /* an inode number */
 
-#define META_ROOT ((ino_num)1)
-#define META_TRASH ((ino_num)0x7FFFFFFF10000000)
+#define META_ROOT        ((ino_num)1)
+#define META_TRASH       ((ino_num)0x7FFFFFFF10000000)
 #define META_CHUNK_BYTES ((uint64_t)64 << 20)
-#define META_NAME_MAX 255
+#define META_NAME_MAX    255
 #define META_SYMLINK_MAX 4096
-#define META_XATTR_MAX 65536
-#define META_LENGTH_MAX ((uint64_t)1 << 57)
+#define META_XATTR_MAX   65536
+#define META_LENGTH_MAX  ((uint64_t)1 << 57)
 
 /* Plaintext under one CRC32C of block_sum: 256 KiB, or a block where blocks are smaller, so that
  * every block can be checked by itself. */
