@@ -113,6 +113,12 @@ static void err_append(struct err *e, const char *words)
     (void)snprintf(e->text + length, sizeof(e->text) - length, ": %s", words);
 }
 
+static void append_description(struct err *e, int posix)
+{
+    const char *description = strerrordesc_np(posix);
+    err_append(e, description ? description : err_posix_name(posix));
+}
+
 enum rc err_fail(struct err *e, enum rc code, const char *fmt, ...)
 {
     va_list args;
@@ -145,8 +151,7 @@ enum rc err_os(struct err *e, int os_errno, const char *fmt, ...)
     enum rc code = err_set(e, rc_of_errno(os_errno), 0, fmt, args);
     va_end(args);
 
-    const char *description = strerrordesc_np(os_errno);
-    err_append(e, description ? description : err_posix_name(os_errno));
+    append_description(e, os_errno);
     return code;
 }
 
@@ -156,6 +161,8 @@ enum rc err_refused(struct err *e, int posix_errno, const char *fmt, ...)
     va_start(args, fmt);
     enum rc code = err_set(e, RC_REFUSED, posix_errno, fmt, args);
     va_end(args);
+
+    append_description(e, posix_errno);
     return code;
 }
 

@@ -52,7 +52,7 @@ enum rc err_note(struct err *e, const char *fmt, ...) PRINTF(2, 3);
 /* Translate an errno (the only table for that) and append its description. Returns the code. */
 enum rc err_os(struct err *e, int os_errno, const char *fmt, ...) PRINTF(3, 4);
 
-/* A POSIX refusal: RC_REFUSED with e->posix = posix_errno. */
+/* A POSIX refusal: RC_REFUSED with e->posix = posix_errno, and its description appended. */
 enum rc err_refused(struct err *e, int posix_errno, const char *fmt, ...) PRINTF(3, 4);
 
 /* Say how a program that ends with this error exits (enum exit_code). Returns the code. */

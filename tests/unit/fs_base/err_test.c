@@ -17,6 +17,7 @@ TEST("a refusal keeps its errno through notes")
     struct err e;
     CHECK_RC(err_refused(&e, ENOTEMPTY, "rmdir"), RC_REFUSED);
     CHECK_RC(err_note(&e, "removing"), RC_REFUSED);
+    CHECK_STR(e.text, "removing: rmdir: Directory not empty");
     CHECK_EQ(e.posix, ENOTEMPTY);
     CHECK_RC(err_fail(&e, RC_IO, "new"), RC_IO);
     CHECK_EQ(e.posix, 0);
