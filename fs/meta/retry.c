@@ -1,6 +1,7 @@
 #include "fs/meta/retry.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "fs/base/clock.h"
 #include "fs/base/hash.h"
@@ -10,6 +11,7 @@
 
 #define PAUSE_FIRST_MS 10
 #define PAUSE_MAX_MS   1000
+#define UPGRADE_TRIES  6
 
 METRIC_DEFINE(exchanges, METRIC_COUNTER, "tarn_meta_exchanges_total", NULL,
               "calls sent to PostgreSQL")
@@ -18,10 +20,24 @@ METRIC_DEFINE(retries, METRIC_COUNTER, "tarn_meta_retries_total", NULL,
 METRIC_DEFINE(call_time, METRIC_HISTOGRAM, "tarn_meta_call_seconds", NULL,
               "time of one exchange with PostgreSQL")
 
-/* Nothing is held back from these: the server may be back, or the other transaction be done. */
+/* What another try may overcome: the server is back, or the other transaction done. */
 static bool is_transient(enum rc rc)
 {
     return rc == RC_UNAVAILABLE || rc == RC_UNCERTAIN || rc == RC_STALE;
+}
+
+/*
+ * While the functions are installed anew, a call may meet the gap between the old ones and the new:
+ * no such function or schema, or an internal "cache lookup failed". It was rolled back. If they do
+ * not come back within a few tries, they are gone.
+ */
+static bool met_an_upgrade(const struct pg *pg)
+{
+    static const char *const states[] = {"42883", "3F000", "XX000"};
+    for (size_t i = 0; pg && i < sizeof(states) / sizeof(states[0]); i++)
+        if (strcmp(pg_sqlstate(pg), states[i]) == 0)
+            return true;
+    return false;
 }
 
 /* Half to full of a pause that doubles, so that a thousand mounts do not come back in step. */
@@ -77,7 +93,8 @@ static enum rc insist(struct meta *meta, struct conn *conn, const struct call *c
             return give_up(e);
         if (rc == RC_OK)
             *e = ERR_INIT; /* what went wrong before is over */
-        if (!is_transient(rc))
+        bool is_gap = rc && tries < UPGRADE_TRIES && met_an_upgrade(conn->pg);
+        if (!is_transient(rc) && !is_gap)
             return rc;
 
         /* A first loss is mostly a server that was restarted while we were idle: try at once. */

@@ -392,6 +392,17 @@ def test_the_password_is_taken_from_the_environment_and_shown_nowhere(cluster, s
         assert not answer["ok"] and secret not in text
 
 
+def test_functions_are_installed_anew_under_load_and_nobody_notices(site):
+    with Probe(site.url, "--conns", "4") as ask:
+        ask.post("stress", 4, 60)
+        for _ in range(6):
+            answer, text = probe_once(site.url, "install-api")
+            assert answer["ok"], text
+        assert ask.answer()["ok"]
+        ask("flush")
+        assert site.counters() == site.nodes()
+
+
 def test_functions_installed_anew_keep_a_mirrors_trigger_and_serve_open_handles(site):
     site.query("SELECT tarn_1.slice_orders_begin()")
     with Probe(site.url) as ask:
