@@ -188,7 +188,8 @@ FIO = ["--size=48m", "--numjobs=2", "--verify=crc32c", "--verify_fatal=1", "--do
 def test_fio_verifies(plain_volume, workdir, kind):
     arguments = ["fio", "--name=v", *FIO, *kind]
     with plain_volume.mount() as mount:
-        run([*arguments, f"--directory={mount.directory}"], timeout=200)
+        run([*arguments, f"--directory={mount.directory}"], timeout=200, cwd=workdir)
     with plain_volume.mount() as cold:
         if "--rw=randrw" not in kind:
-            run([*arguments, f"--directory={cold.directory}", "--verify_only=1"], timeout=200)
+            run([*arguments, f"--directory={cold.directory}", "--verify_only=1"], timeout=200,
+                cwd=workdir)

@@ -175,7 +175,7 @@ class Cluster:
                     db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
                         sql.Identifier(name)))
                     return True
-                except psycopg.errors.ObjectInUse:
+                except (psycopg.errors.ObjectInUse, psycopg.errors.UndefinedObject):
                     return False
             wait_for(f"database {name} is dropped", dropped)
 
