@@ -251,7 +251,7 @@ enum rc store_file_open(struct store **out, const char *directory, enum bucket_m
     if (rc)
         return rc;
 
-    struct file_store *s;
+    struct file_store *s = NULL;
     rc = file_new(&s, directory, e);
     if (rc)
         return rc;

@@ -71,7 +71,7 @@ static enum rc open_driver(struct store **out, const struct stack_options *optio
 {
     if (strcmp(options->storage, "file") != 0)
         return err_fail(e, RC_INVALID, "storage \"%s\" is not supported", options->storage);
-    const char *directory;
+    const char *directory = NULL;
     enum rc rc = bucket_directory(options->bucket, &directory, e);
     if (rc)
         return rc;
