@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fs/base/clock.h"
+#include "fs/base/conf.h"
 #include "mirror/mirror.h"
 
 static const char *text(const struct pg_result *row, const char *column)
@@ -57,24 +58,22 @@ static void take_row(struct facts *f, struct pg_result *row)
 
 enum rc facts_read(struct pg *own, struct facts *out, struct err *e)
 {
-    static const char absent[] = "this database is no mirror; tarn-mirror join makes it one";
     struct pg_result *row = NULL;
     enum rc rc = pg_call(own, "SELECT * FROM tarn_1.mirror_facts()", NULL, 0,
                          clock_deadline(MIRROR_CALL_MS), &row, e);
-    if (rc == RC_NOT_FOUND)
-        return err_fail(e, RC_NOT_FOUND, "%s", absent);
-    if (rc)
+    if (rc && rc != RC_NOT_FOUND)
         return rc;
-    if (pg_rows(row) == 0) {
+    if (rc || pg_rows(row) == 0) {
         pg_result_free(&row);
-        return err_fail(e, RC_NOT_FOUND, "%s", absent);
+        err_fail(e, RC_NOT_FOUND, "this database is no mirror; tarn-mirror join makes it one");
+        return err_exits(e, EXIT_NOT_FORMATTED);
     }
     take_row(out, row);
     if (strcmp(out->role, "mirror") == 0)
         return RC_OK;
-    rc = err_fail(e, RC_INVALID, "this database is the primary \"%s\", no mirror", out->name);
+    err_fail(e, RC_INVALID, "this database is the primary \"%s\", no mirror", out->name);
     facts_deinit(out);
-    return rc;
+    return err_exits(e, EXIT_NOT_READY);
 }
 
 void facts_deinit(struct facts *f)

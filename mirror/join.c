@@ -38,6 +38,7 @@
 #define LOOK_MS                 200
 #define LOCK_MS                 15000
 #define NAG_MS                  15000
+#define SLOT_MS                 600000
 #define CLOCK_DIFFERENCE_MAX_MS 1000
 
 struct join_options {
@@ -329,6 +330,7 @@ static enum rc subscribe(struct join *j, struct err *e)
         return e->code;
     if (mirror_do(j->own, "SELECT tarn_1.subscribe($1)", conninfo, e))
         return err_note(e, "could not subscribe");
+    log_info("subscribed to the primary by slot %s", j->slot);
     return RC_OK;
 }
 
@@ -357,6 +359,20 @@ static enum rc make_bucket(const struct join *j, struct err *e)
     return err_os(e, errno, "could not make the bucket \"%s\"", path);
 }
 
+/* A new slot begins where every transaction under way has ended: long ones hold it up. */
+static enum rc make_slot(struct join *j, struct err *e)
+{
+    auto_result struct pg_result *row = NULL;
+    const struct pg_param slot = pg_text(j->slot);
+    if (mirror_do(j->primary, "SELECT * FROM tarn_1.slot_drop($1)", j->slot, e))
+        return err_note(e, "could not drop the old slot \"%s\" at the primary", j->slot);
+    log_info("making slot %s when the primary's transactions under way have ended", j->slot);
+    if (pg_call(j->primary, "SELECT * FROM tarn_1.slot_make($1)", &slot, 1, clock_deadline(SLOT_MS),
+                &row, e))
+        return err_note(e, "could not make slot \"%s\" at the primary", j->slot);
+    return RC_OK;
+}
+
 static enum rc make_mirror(struct join *j, struct err *e)
 {
     char system[32];
@@ -364,13 +380,7 @@ static enum rc make_mirror(struct join *j, struct err *e)
         meta_install_missing(j->own, clock_deadline(MIRROR_CALL_MS), e) ||
         begin_site(j, system, e) || take_lock(j, e) || register_site(j, system, e))
         return e->code;
-    if (mirror_do(j->primary, "SELECT * FROM tarn_1.slot_drop($1)", j->slot, e) ||
-        mirror_do(j->primary, "SELECT * FROM tarn_1.slot_make($1)", j->slot, e))
-        return err_note(e, "could not make slot \"%s\" at the primary", j->slot);
-    if (subscribe(j, e))
-        return e->code;
-    log_info("subscribed to the primary by slot %s", j->slot);
-    return RC_OK;
+    return make_slot(j, e) ? e->code : subscribe(j, e);
 }
 
 /* The slot is gone at the primary, so what was copied so far cannot be gone on with. */

@@ -93,10 +93,7 @@ static int run(const struct leave_options *o, const char *url)
         rc = leave(o, own, &primary, &e);
     pg_close(&primary);
     pg_close(&own);
-    if (!rc)
-        return EXIT_DONE;
-    int code = mirror_failed(&e);
-    return rc == RC_NOT_FOUND ? EXIT_NOT_FORMATTED : code;
+    return rc ? mirror_failed(&e) : EXIT_DONE;
 }
 
 int mirror_leave(int argc, char **argv)

@@ -71,7 +71,7 @@ enum rc mirror_lock(struct pg *own, bool *is_ours, struct err *e)
 int mirror_failed(const struct err *e)
 {
     (void)fprintf(stderr, "tarn-mirror: %s\n", e->text);
-    return exit_code_for(e->code);
+    return exit_code_of(e);
 }
 
 static void show_help(FILE *to)
@@ -85,6 +85,7 @@ static void show_help(FILE *to)
 int main(int argc, char **argv)
 {
     daemon_harden();
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* steps show as they are done, in a log file too */
     const char *name = argc > 1 ? argv[1] : "";
     log_init("tarn-mirror", LOG_LEVEL_INFO, false);
     for (size_t i = 0; i < COMMAND_COUNT; i++)

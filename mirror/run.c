@@ -44,8 +44,7 @@ struct run_options {
 static const struct conf_option options[] = {
     {.name = "metrics",
      .type = CONF_STRING,
-     .default_text = "127.0.0.1:9662",
-     .help = "address of the HTTP service with /metrics, /healthz, /readyz, /v1/status; \"\": none",
+     .help = "serve /metrics, /healthz, /readyz and /v1/status on HOST:PORT",
      .offset = offsetof(struct run_options, metrics)},
     {.name = "log-level",
      .type = CONF_STRING,
@@ -63,7 +62,7 @@ static const struct conf_command command = {
     .arguments = "MIRROR-URL",
     .summary = "the agent of a mirror site: state, lag, healing",
     .details =
-        "  tarn-mirror run postgres://owner@db.tokyo/volume\n\n"
+        "  tarn-mirror run postgres://owner@db.tokyo/volume --metrics 127.0.0.1:9662\n\n"
         "Runs in the foreground until SIGTERM, through restarts of both servers and cuts of\n"
         "the line. A mirror that is LOST stays readable; seed it again with\n"
         "tarn-mirror leave and tarn-mirror join.\n"
@@ -343,17 +342,14 @@ static int run(const struct run_options *o, const char *url)
     const struct agent_options agent = {
         .listen = o->metrics, .period_ms = LOOK_MS, .work = work, .arg = &m};
     enum rc rc = begin(&m, &e);
-    bool is_mirror = rc != RC_NOT_FOUND;
     if (!rc)
         rc = agent_run(&agent, &e);
     pg_close(&m.primary);
     pg_close(&m.own);
-    if (!rc) {
-        log_info("ended");
-        return EXIT_DONE;
-    }
-    int code = mirror_failed(&e);
-    return is_mirror ? code : EXIT_NOT_FORMATTED;
+    if (rc)
+        return mirror_failed(&e);
+    log_info("ended");
+    return EXIT_DONE;
 }
 
 int mirror_run(int argc, char **argv)

@@ -65,9 +65,11 @@ static void print_for_people(const struct facts *f, const struct facts_primary *
                      (double)f->heartbeat_age_ms / 1000);
     (void)printf("\nworker   %s, %" PRId64 " errors so far\n", f->has_worker ? "at work" : "away",
                  f->errors);
-    (void)printf("primary  %s\n", !p->is_reached ? "cannot be reached from here"
-                                  : p->has_slot  ? p->wal_status
-                                                 : "reached; the slot is gone");
+    (void)printf("primary  %s%s\n",
+                 p->is_reached ? "answers; its slot for us is " : "does not answer",
+                 !p->is_reached ? ""
+                 : p->has_slot  ? p->wal_status
+                                : "gone");
     (void)printf("slices   %" PRId64 " waiting, %" PRId64 " of them failed before\n",
                  f->slices_waiting, f->slices_failing);
 }
@@ -106,16 +108,10 @@ static int run(const struct status_options *o, const char *url)
     struct pg *own = NULL;
     int code = EXIT_DONE;
     enum rc rc = mirror_connect(&own, url, NULL, MIRROR_CONNECT_MS, &e);
-    bool is_connected = rc == RC_OK;
     if (!rc)
         rc = show(o, own, &code, &e);
     pg_close(&own);
-    if (!rc)
-        return code;
-    code = mirror_failed(&e);
-    if (is_connected && rc == RC_NOT_FOUND)
-        return EXIT_NOT_FORMATTED;
-    return is_connected && rc == RC_INVALID ? EXIT_NOT_READY : code;
+    return rc ? mirror_failed(&e) : code;
 }
 
 int mirror_status(int argc, char **argv)

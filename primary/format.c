@@ -240,8 +240,29 @@ static enum rc compose(const struct format_options *o, const char *name, struct 
     return format_parse(buf_bytes(&m->row), &m->format, e);
 }
 
+/* A bucket is made, what it stands in is not: a missing directory there is a disk not mounted. */
+static enum rc check_parent(const struct making *m, struct err *e)
+{
+    if (strcmp(m->format->storage, "file") != 0)
+        return RC_OK;
+    char parent[PATH_MAX];
+    (void)snprintf(parent, sizeof(parent), "%s", m->format->bucket);
+    size_t size = strcspn(parent, "%");
+    while (size > 1 && parent[size - 1] == '/')
+        size--;
+    while (size > 1 && parent[size - 1] != '/')
+        size--;
+    parent[size] = '\0';
+    if (access(parent, F_OK) == 0)
+        return RC_OK;
+    err_os(e, errno, "bucket of volume \"%s\" cannot be made in \"%s\"", m->format->name, parent);
+    return err_exits(e, EXIT_STORE);
+}
+
 static enum rc open_bucket(struct making *m, struct err *e)
 {
+    if (check_parent(m, e))
+        return e->code;
     char prefix[128];
     (void)snprintf(prefix, sizeof(prefix), "%s/", m->format->name);
     const struct stack_options stack = {
@@ -254,9 +275,10 @@ static enum rc open_bucket(struct making *m, struct err *e)
         .encrypt_algo = m->format->encrypt_algo,
         .missing = BUCKET_CREATE,
     };
-    if (stack_open(&m->store, &stack, e))
-        return err_note(e, "bucket of volume \"%s\" at \"%s\"", m->format->name, m->format->bucket);
-    return RC_OK;
+    if (stack_open(&m->store, &stack, e) == RC_OK)
+        return RC_OK;
+    err_note(e, "bucket of volume \"%s\" at \"%s\"", m->format->name, m->format->bucket);
+    return e->code == RC_INVALID || e->code == RC_NOT_FOUND ? err_exits(e, EXIT_STORE) : e->code;
 }
 
 static bool see_object(const struct store_object *object, void *arg)

@@ -9,7 +9,7 @@
 #include "fs/base/daemon.h"
 #include "fs/base/json.h"
 #include "fs/base/log.h"
-#include "fs/volume/volume.h"
+
 #include "primary/primary.h"
 
 static const struct {
@@ -28,6 +28,12 @@ enum rc primary_connect(struct pg **out, const char *url, struct err *e)
 {
     const struct pg_options options = {.url = url, .application = "tarn-primary"};
     return pg_open(out, &options, clock_deadline(PRIMARY_CONNECT_MS), e);
+}
+
+enum rc primary_not_adopted(struct err *e)
+{
+    err_fail(e, RC_NOT_FOUND, "the database has not been adopted; run tarn-primary adopt URL");
+    return err_exits(e, EXIT_NOT_FORMATTED);
 }
 
 int primary_failed(const struct err *e)
@@ -56,6 +62,7 @@ static void show_help(FILE *to)
 int main(int argc, char **argv)
 {
     daemon_harden();
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* steps show as they are done, in a log file too */
     const char *name = argc > 1 ? argv[1] : "";
     log_init("tarn-primary", LOG_LEVEL_INFO, false);
     for (size_t i = 0; i < COMMAND_COUNT; i++)

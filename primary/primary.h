@@ -30,6 +30,9 @@ MUST_CHECK enum rc primary_connect(struct pg **out, const char *url, struct err 
  */
 MUST_CHECK enum rc primary_take(struct pg *pg, const char *site, struct json *steps, struct err *e);
 
+/* Fail: there is no schema tarn here. Exits with EXIT_NOT_FORMATTED. */
+enum rc primary_not_adopted(struct err *e);
+
 /* The exit code of a check that found problems. */
 int primary_refusal(const struct findings *f, const char *what);
 

@@ -43,8 +43,7 @@ struct run_options {
 static const struct conf_option options[] = {
     {.name = "metrics",
      .type = CONF_STRING,
-     .default_text = "127.0.0.1:9661",
-     .help = "address of the HTTP service with /metrics, /healthz, /readyz, /v1/status; \"\": none",
+     .help = "serve /metrics, /healthz, /readyz and /v1/status on HOST:PORT",
      .offset = offsetof(struct run_options, metrics)},
     {.name = "bucket",
      .type = CONF_STRING,
@@ -66,7 +65,7 @@ static const struct conf_command command = {
     .arguments = "META-URL",
     .summary = "the agent of a primary site: heartbeat, replication slots, epoch",
     .details =
-        "  tarn-primary run postgres://owner@db.example/volume\n\n"
+        "  tarn-primary run postgres://owner@db.example/volume --metrics 127.0.0.1:9661\n\n"
         "Runs in the foreground until SIGTERM, and through restarts of PostgreSQL. One agent\n"
         "works at a time: a second one waits for the first to end. Connect to PostgreSQL\n"
         "itself, not through a pooler in transaction mode.\n"
@@ -240,10 +239,7 @@ static enum rc begin(struct primary *p, struct err *e)
 {
     if (slots_open(&p->slots, e) || primary_connect(&p->pg, p->url, e))
         return e->code;
-    enum rc rc = epoch_of_database(p->pg, &p->mark, e);
-    if (rc == RC_NOT_FOUND)
-        return err_fail(e, rc, "the database has not been adopted; run tarn-primary adopt URL");
-    return rc;
+    return epoch_of_database(p->pg, &p->mark, e);
 }
 
 static int run(const struct run_options *o, const char *url)
@@ -253,19 +249,15 @@ static int run(const struct run_options *o, const char *url)
     const struct agent_options agent = {
         .listen = o->metrics, .period_ms = BEAT_MS, .work = work, .arg = &p};
     enum rc rc = begin(&p, &e);
-    bool is_adopted = rc != RC_NOT_FOUND;
     if (!rc)
         rc = agent_run(&agent, &e);
     slots_close(&p.slots);
     volume_close(&p.volume);
     pg_close(&p.pg);
-    if (!rc)
-        log_info("ended");
-    if (!is_adopted) {
-        (void)primary_failed(&e);
-        return EXIT_NOT_FORMATTED;
-    }
-    return rc ? primary_failed(&e) : EXIT_DONE;
+    if (rc)
+        return primary_failed(&e);
+    log_info("ended");
+    return EXIT_DONE;
 }
 
 int primary_run(int argc, char **argv)

@@ -42,8 +42,7 @@ static enum rc ask(const char *url, struct json **out, struct err *e)
         rc = pg_call(pg, "SELECT * FROM tarn_1.primary_status()", NULL, 0,
                      clock_deadline(PRIMARY_CALL_MS), &row, e);
         if (rc == RC_NOT_FOUND || (!rc && pg_rows(row) == 0))
-            rc = err_fail(e, RC_NOT_FOUND,
-                          "the database has not been adopted; run tarn-primary adopt URL");
+            rc = primary_not_adopted(e);
     }
     if (!rc)
         rc = json_parse(pg_get_bytes(row, 0, 0), out, e);
@@ -92,10 +91,8 @@ static int run(const struct status_options *o, const char *url)
 {
     struct err e = ERR_INIT;
     auto_json struct json *status = NULL;
-    if (ask(url, &status, &e)) {
-        int code = primary_failed(&e);
-        return e.code == RC_NOT_FOUND ? EXIT_NOT_FORMATTED : code;
-    }
+    if (ask(url, &status, &e))
+        return primary_failed(&e);
     if (!o->json)
         print_for_people(status);
     else if (print_json(status, &e))

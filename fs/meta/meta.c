@@ -1,5 +1,6 @@
 #include "fs/meta/meta.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,12 +80,12 @@ static enum rc create(struct meta **out, const struct meta_options *options, str
     lane_session_init(&meta->session);
     id_range_init(&meta->inodes, "nextInode", INODE_STEP);
     id_range_init(&meta->slices, "nextChunk", SLICE_STEP);
-    if (fill_options(meta, options, e)) {
+    enum rc rc = fill_options(meta, options, e);
+    if (rc)
         destroy(meta);
-        return e->code;
-    }
-    *out = meta;
-    return RC_OK;
+    else
+        *out = meta;
+    return rc;
 }
 
 /* Why is there no tarn_1.volume(), or why could it not find its tables? */
@@ -141,6 +142,14 @@ static void compare_api(const struct pg_result *answer)
         log_warn("the functions in schema %s are not the ones of this build", schema_api_name);
 }
 
+/* A mirror whose first copy has not brought the format row yet. */
+static bool is_joining(const struct pg_result *answer)
+{
+    const char *role = pg_rows(answer) ? pg_get_text(answer, 0, pg_column(answer, "role")) : NULL;
+    return role && strcmp(role, "mirror") == 0 &&
+           !pg_get_bool(answer, 0, pg_column(answer, "is_ready"));
+}
+
 static enum rc read_volume(struct meta *meta, struct pg *pg, uint64_t deadline_ms, struct err *e)
 {
     auto_result struct pg_result *answer = NULL;
@@ -154,6 +163,10 @@ static enum rc read_volume(struct meta *meta, struct pg *pg, uint64_t deadline_m
         return rc;
     const char *format =
         pg_rows(answer) ? pg_get_text(answer, 0, pg_column(answer, "format")) : NULL;
+    if (!format && is_joining(answer)) {
+        err_fail(e, RC_STALE, "this mirror is not ready: its copy is not complete yet");
+        return err_exits(e, EXIT_NOT_READY);
+    }
     if (!format)
         return explain_absence(pg, deadline_ms, e);
     bool is_changed;
@@ -190,7 +203,8 @@ enum rc meta_open(struct meta **out, const struct meta_options *options, struct 
         destroy(meta);
         err_note(e, "cannot open \"%s\"", shown ? shown : "");
         bool has_volume = e->code != RC_NOT_FOUND && e->code != RC_STALE;
-        return has_volume ? e->code : err_exits(e, EXIT_NOT_FORMATTED);
+        bool is_said = has_volume || e->exit_code != 0;
+        return is_said ? e->code : err_exits(e, EXIT_NOT_FORMATTED);
     }
     *out = meta;
     return RC_OK;
@@ -221,6 +235,7 @@ struct format *meta_format_ref(struct meta *meta)
 static struct format_version *unlink_unused_locked(struct meta *meta)
 {
     struct format_version *unused = NULL;
+    assert(meta->formats);
     for (struct format_version **at = &meta->formats->next; *at;) {
         struct format_version *v = *at;
         if (v->references > 0) {

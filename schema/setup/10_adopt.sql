@@ -266,12 +266,17 @@ BEGIN
     END IF;
 END $$;
 
--- Everything about making this database's volume a primary.
+-- Everything about making this database's volume a primary. Privileges come first: the rest reads
+-- the volume's tables.
 CREATE OR REPLACE FUNCTION pg_temp.adopt_findings()
 RETURNS TABLE (level text, topic text, finding text, mend text)
 LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY SELECT * FROM pg_temp.server_findings();
+    RETURN QUERY SELECT * FROM pg_temp.privilege_findings();
+    IF EXISTS (SELECT FROM pg_temp.privilege_findings() f WHERE f.level = 'problem') THEN
+        RETURN;
+    END IF;
     RETURN QUERY SELECT * FROM pg_temp.volume_findings();
     IF pg_temp.format_row() IS NULL THEN
         RETURN;
@@ -281,7 +286,6 @@ BEGIN
             format('this database is the mirror "%s"', pg_temp.local_site() ->> 'name'),
             'give the URL of the primary';
     END IF;
-    RETURN QUERY SELECT * FROM pg_temp.privilege_findings();
     RETURN QUERY SELECT * FROM pg_temp.key_findings();
     RETURN QUERY SELECT * FROM pg_temp.publisher_findings();
 END $$;
@@ -295,7 +299,9 @@ BEGIN
     RETURN QUERY SELECT * FROM pg_temp.server_findings();
     RETURN QUERY SELECT * FROM pg_temp.publisher_findings();
     RETURN QUERY SELECT * FROM pg_temp.privilege_findings();
-    IF pg_temp.format_row() IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_temp.privilege_findings() f WHERE f.level = 'problem') THEN
+        RETURN;
+    ELSIF pg_temp.format_row() IS NOT NULL THEN
         RETURN QUERY SELECT 'problem', 'database',
             format('database "%s" already holds the volume "%s"', current_database(),
                    pg_temp.format_row() ->> 'Name'),

@@ -84,7 +84,7 @@ def test_a_mirror_is_not_mounted_before_it_is_consistent(primary, mirror_cluster
             " WHERE datname = current_database())").fetchone()[0], interval=0.001)
         # From now on nobody can copy the table while we hold it.
         db.execute("BEGIN")
-        db.execute("LOCK TABLE jfs_node IN ACCESS EXCLUSIVE MODE")
+        db.execute("LOCK TABLE tarn.job IN ACCESS EXCLUSIVE MODE")
         wait_for("the site is known", lambda: mirror.value(
             "SELECT to_regclass('tarn.local_site') IS NOT NULL")
             and mirror.value("SELECT count(*) FROM tarn.local_site"))

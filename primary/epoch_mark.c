@@ -1,0 +1,68 @@
+#include "primary/epoch_mark.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/base/conf.h"
+#include "fs/base/json.h"
+
+enum rc epoch_encode(const struct epoch_mark *mark, struct buf *out, struct err *e)
+{
+    auto_json struct json *document = json_object_new();
+    if (!document)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (json_set_int(document, "epoch", mark->epoch, e) ||
+        json_set_string(document, "system_identifier", mark->system_identifier, e) ||
+        json_set_int(document, "timeline", mark->timeline, e) ||
+        json_set_int(document, "next_chunk", mark->next_chunk, e))
+        return e->code;
+    return json_write(document, JSON_COMPACT, out, e);
+}
+
+enum rc epoch_decode(struct bytes text, struct epoch_mark *out, struct err *e)
+{
+    auto_json struct json *document = NULL;
+    struct err ignored = ERR_INIT;
+    if (json_parse(text, &document, &ignored))
+        return err_fail(e, RC_CORRUPT, "object \"" EPOCH_KEY "\" is no JSON");
+    *out = (struct epoch_mark){
+        .epoch = json_get_int(document, "epoch", -1),
+        .timeline = json_get_int(document, "timeline", -1),
+        .next_chunk = json_get_int(document, "next_chunk", -1),
+    };
+    const char *system = json_get_string(document, "system_identifier", "");
+    (void)snprintf(out->system_identifier, sizeof(out->system_identifier), "%s", system);
+    if (out->epoch < 0 || out->timeline < 0 || out->next_chunk < 0 || !system[0])
+        return err_fail(e, RC_CORRUPT, "object \"" EPOCH_KEY "\" lacks a member");
+    return RC_OK;
+}
+
+/* How the database falls short of the bucket, or NULL. */
+static const char *shortfall(const struct epoch_mark *bucket, const struct epoch_mark *database)
+{
+    if (database->epoch != bucket->epoch)
+        return database->epoch < bucket->epoch ? "its epoch is over" : NULL;
+    if (strcmp(database->system_identifier, bucket->system_identifier) != 0)
+        return "another PostgreSQL cluster owns this epoch";
+    if (database->timeline < bucket->timeline)
+        return "it is on an older timeline";
+    if (database->next_chunk < bucket->next_chunk)
+        return "it has forgotten slice ids that were given out";
+    return NULL;
+}
+
+enum rc epoch_check(const struct epoch_mark *bucket, const struct epoch_mark *database,
+                    struct err *e)
+{
+    const char *why = shortfall(bucket, database);
+    if (!why)
+        return RC_OK;
+    err_fail(e, RC_INVALID,
+             "the database is behind its bucket: %s (bucket: epoch %" PRId64 ", next slice %" PRId64
+             "; database: epoch %" PRId64 ", next slice %" PRId64
+             "); after a restore, end every client and run: tarn-primary adopt "
+             "--raise-epoch META-URL",
+             why, bucket->epoch, bucket->next_chunk, database->epoch, database->next_chunk);
+    return err_exits(e, EXIT_FAILED);
+}

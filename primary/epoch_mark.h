@@ -1,0 +1,39 @@
+/*
+ * epoch_mark - what the object tarn/epoch of a bucket says: who hands out this volume's numbers,
+ * and how far. Codec and verdict; no I/O.
+ *
+ * Slice ids name immutable objects, so the same id given out twice is a silent wrong byte. That is
+ * what happens when a database is restored from a backup, or a copy of it is started elsewhere, and
+ * goes on counting. The bucket remembers what the database may have forgotten.
+ *
+ * Threads any · Blocking never
+ */
+#ifndef PRIMARY_EPOCH_MARK_H
+#define PRIMARY_EPOCH_MARK_H
+
+#include <stdint.h>
+
+#include "fs/base/buf.h"
+#include "fs/base/err.h"
+
+#define EPOCH_KEY "tarn/epoch"
+
+struct epoch_mark {
+    int64_t epoch;
+    char system_identifier[32]; /* of the PostgreSQL cluster */
+    int64_t timeline;
+    int64_t next_chunk;
+};
+
+MUST_CHECK enum rc epoch_encode(const struct epoch_mark *mark, struct buf *out, struct err *e);
+/* RC_CORRUPT: not what epoch_encode() writes. */
+MUST_CHECK enum rc epoch_decode(struct bytes text, struct epoch_mark *out, struct err *e);
+
+/*
+ * May a database in this state go on handing out numbers for a bucket that says that?
+ * RC_INVALID says why not.
+ */
+MUST_CHECK enum rc epoch_check(const struct epoch_mark *bucket, const struct epoch_mark *database,
+                               struct err *e);
+
+#endif
