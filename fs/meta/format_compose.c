@@ -4,7 +4,7 @@
 #include "fs/base/json.h"
 #include "fs/meta/format.h"
 
-#define WRAPPED_BYTES_MAX   (64 << 10)
+#define WRAPPED_BYTES_MAX   ((size_t)64 << 10)
 #define NAME_MIN            3
 #define NAME_MAX_CHARACTERS 63
 

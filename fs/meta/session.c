@@ -91,9 +91,13 @@ static enum rc make_info(const char *mount_point, char **out, struct err *e)
     const char *cstr;
     if (!info)
         return err_fail(e, RC_NO_SPACE, "out of memory");
-    if (fill_info(info, mount_point, e) || json_write(info, JSON_COMPACT, &text, e) ||
-        buf_cstr(&text, &cstr, e))
-        return e->code;
+    enum rc rc = fill_info(info, mount_point, e);
+    if (!rc)
+        rc = json_write(info, JSON_COMPACT, &text, e);
+    if (!rc)
+        rc = buf_cstr(&text, &cstr, e);
+    if (rc)
+        return rc;
     *out = strdup(cstr);
     return *out ? RC_OK : err_fail(e, RC_NO_SPACE, "out of memory");
 }
@@ -174,11 +178,10 @@ enum rc meta_session_begin(struct meta *meta, const char *mount_point, struct er
 {
     if (meta->is_read_only || strcmp(meta->site.role, "primary") != 0)
         return err_fail(e, RC_DENIED, "a mirror or a read-only volume takes no session");
-    if (!meta->session_info && make_info(mount_point, &meta->session_info, e))
-        return e->code;
-    if (open_session(meta, e))
-        return e->code;
-    return learn_vitals(meta, e);
+    enum rc rc = meta->session_info ? RC_OK : make_info(mount_point, &meta->session_info, e);
+    if (!rc)
+        rc = open_session(meta, e);
+    return rc ? rc : learn_vitals(meta, e);
 }
 
 uint64_t meta_session_id(const struct meta *meta)

@@ -386,7 +386,7 @@ static enum rc run_getxattr(struct probe *p, struct err *e)
 static enum rc run_listxattr(struct probe *p, struct err *e)
 {
     auto_buf struct buf names;
-    buf_init(&names, META_XATTR_MAX * 4);
+    buf_init(&names, (size_t)META_XATTR_MAX * 4);
     if (meta_listxattr(p->meta, number(p, 0), &names, e))
         return e->code;
     for (size_t i = 0; i < names.size; i++)

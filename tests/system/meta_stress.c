@@ -60,10 +60,9 @@ static enum rc write_slice(struct worker *w, ino_num ino, uint32_t pos, struct n
 
 static enum rc fill(struct worker *w, ino_num ino)
 {
-    struct node_attr attr;
-    for (uint32_t i = 0; i < 3; i++)
-        if (write_slice(w, ino, i * 4096, &attr) ||
-            expect(w, attr.length, (i + 1) * 4096, "the length"))
+    struct node_attr attr = {.ino = 0};
+    for (uint32_t end = 4096; end <= 3 * 4096; end += 4096)
+        if (write_slice(w, ino, end - 4096, &attr) || expect(w, attr.length, end, "the length"))
             return w->err.code;
     struct meta_opened opened;
     w->done++;

@@ -179,7 +179,7 @@ TEST("random bytes in place of records never make a view that leaves the chunk")
             noise[i] = (uint8_t)(random_below(3) ? 0 : random_below(256));
         struct chunk_view *view = NULL;
         struct err e = ERR_INIT;
-        struct bytes packed = {noise, (1 + random_below(8)) * RECORD_BYTES};
+        struct bytes packed = {noise, (size_t)(1 + random_below(8)) * RECORD_BYTES};
         if (chunk_view_new(0, packed, (struct bytes){NULL, 0}, &view, &e) == RC_OK)
             CHECK(view->covered <= META_CHUNK_BYTES);
         chunk_view_unref(&view);
