@@ -86,7 +86,7 @@ static enum rc decode_sums(struct bytes packed, struct order *out, struct err *e
     if (!out->sums)
         return err_fail(e, RC_NO_SPACE, "could not allocate sums");
     for (uint32_t i = 0; i < count; i++)
-        out->sums[i] = wire_u32(packed.data + 4 * i);
+        out->sums[i] = wire_u32(packed.data + (size_t)4 * i);
     out->sums_count = count;
     return RC_OK;
 }

@@ -75,8 +75,10 @@ static void tend(void *arg)
 
 static enum rc open_pools(struct block_cache *c, unsigned fetches, struct err *e)
 {
-    const struct pool_options fetchers = {
-        .name = "fetch", .max_threads = fetches, .max_queued = fetches * FETCHES_QUEUED_PER_THREAD};
+    const struct pool_options fetchers = {.name = "fetch",
+                                          .max_threads = fetches,
+                                          .max_queued =
+                                              (size_t)fetches * FETCHES_QUEUED_PER_THREAD};
     const struct pool_options keepers = {
         .name = "cachekeep", .max_threads = KEEPERS, .max_queued = KEEPS_QUEUED};
     const struct pool_options tender = {.name = "cachetend", .max_threads = 1, .max_queued = 1};

@@ -94,7 +94,7 @@ static enum rc set_secret(struct json *row, const char *name, const char *uuid, 
     uint8_t key[16], nonce[CRYPTO_NONCE_BYTES];
     auto_buf struct buf wrapped, text;
     buf_init(&wrapped, WRAPPED_BYTES_MAX);
-    buf_init(&text, 2 * WRAPPED_BYTES_MAX);
+    buf_init(&text, (size_t)2 * WRAPPED_BYTES_MAX);
     struct bytes plain = {(const uint8_t *)secret, strlen(secret)};
     struct bytes uuid_bytes = {(const uint8_t *)uuid, strlen(uuid)};
     const char *value;

@@ -96,7 +96,7 @@ static uint32_t capacity_for(const struct write_block *block, uint32_t needed, u
 static bool reserve(struct write_block *block, struct memory *memory, uint32_t needed,
                     uint32_t block_bytes)
 {
-    if (needed <= block->capacity)
+    if (block->data && needed <= block->capacity)
         return true;
     const uint32_t capacity = capacity_for(block, needed, block_bytes);
     uint8_t *data = memory_grow(memory, block->data, block->capacity, block->used, capacity);
