@@ -59,7 +59,9 @@ static char *describe(const struct conf_option *option)
     if (option->default_text && option->type == CONF_FLAG && *option->default_text == 't')
         (void)fprintf(to, "; on unless --no-%s", option->name);
     print_range(to, option);
-    if (option->unit)
+    if (option->unit && option->type == CONF_INT)
+        (void)fprintf(to, "; in %s", option->unit);
+    else if (option->unit)
         (void)fprintf(to, "; a plain number is %s", option->unit);
     if (option->env)
         (void)fprintf(to, "; or %s", option->env);
@@ -123,14 +125,20 @@ static void print_common(FILE *to)
     print_wrapped(to, fprintf(to, "  -h, --help"), "print this and exit");
 }
 
+/* A summary may or may not have its capital and full stop already. */
+static void print_sentence(FILE *to, const char *text)
+{
+    bool is_ended = text[strlen(text) - 1] == '.';
+    (void)fprintf(to, "%c%s%s\n", toupper((unsigned char)text[0]), text + 1, is_ended ? "" : ".");
+}
+
 void conf_help(const struct conf_command *command, FILE *to)
 {
     const char *arguments = command->arguments ? command->arguments : "";
     (void)fprintf(to, "Usage: %s [OPTION]...%s%s\n", command->name, *arguments ? " " : "",
                   arguments);
     if (command->summary && *command->summary)
-        (void)fprintf(to, "%c%s.\n", toupper((unsigned char)command->summary[0]),
-                      command->summary + 1);
+        print_sentence(to, command->summary);
     for (size_t i = 0; i < command->option_count; i++)
         if (is_first_of_group(command, i))
             print_group(command, heading_of(&command->options[i]), to);

@@ -152,14 +152,16 @@ int64_t conf_duration_unit(const char *unit)
 /* The largest unit that divides value without rest: what it was most likely written as. */
 static void print_exact(char *out, size_t size, const struct unit *units, int64_t value)
 {
-    while (units[1].name && (value % units->factor != 0 || value == 0))
+    while (units[1].name && value % units->factor != 0)
         units++;
     (void)snprintf(out, size, "%lld%s", (long long)(value / units->factor), units->name);
 }
 
 void conf_print_value(char out[CONF_VALUE_BYTES], enum conf_type type, int64_t value)
 {
-    if (type == CONF_SIZE)
+    if (value == 0)
+        (void)snprintf(out, CONF_VALUE_BYTES, "0");
+    else if (type == CONF_SIZE)
         print_exact(out, CONF_VALUE_BYTES, size_units, value);
     else if (type == CONF_DURATION)
         print_exact(out, CONF_VALUE_BYTES, duration_units, value);

@@ -61,6 +61,7 @@ static const struct conf_option table[] = {
      .type = CONF_DURATION,
      .unit = "s",
      .default_text = "10",
+     .max = 86400000,
      .reloadable = true,
      .help = "how long to wait",
      .offset = FIELD(timeout)},
@@ -324,6 +325,7 @@ TEST("help shows groups, defaults, ranges and where values come from")
     CHECK_CONTAINS(text,
                    "\nCache:\n      --cached              keep blocks (on unless --no-cached)\n");
     CHECK_CONTAINS(text, "default 100G; 1M to 1P;");
+    CHECK_CONTAINS(text, "(default 10; 0 to 1d;");
     CHECK_CONTAINS(text, "--config FILE");
     CHECK_CONTAINS(text, "Exit codes: 0 done");
     for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
