@@ -376,6 +376,18 @@ def test_a_volume_without_functions_asks_for_adoption(site):
     assert answer["code"] == "stale" and "tarn primary adopt" in answer["text"]
 
 
+def test_functions_that_vanish_are_a_failure_and_never_a_missing_file(site):
+    with Probe(site.url) as ask:
+        ask("create", ROOT, "a", FILE)
+        site.query("DO $$ BEGIN ALTER SCHEMA tarn_1 RENAME TO away; END $$")
+        for words in [("lookup", ROOT, "a"), ("resolve", ROOT, "a"), ("unlink", ROOT, "a", 0)]:
+            with pytest.raises(Refused) as refused:
+                ask(*words)
+            assert refused.value.code == "unavailable" and refused.value.errno is None
+        site.query("DO $$ BEGIN ALTER SCHEMA away RENAME TO tarn_1; END $$")
+        assert ask("lookup", ROOT, "a")["ok"]
+
+
 def test_the_password_is_taken_from_the_environment_and_shown_nowhere(cluster, site):
     secret = "Pw-7f3a-secret"
     with cluster.connect("postgres") as db:
