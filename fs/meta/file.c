@@ -276,9 +276,12 @@ static enum rc check_growth(struct meta *meta, ino_num ino, const struct meta_wr
 }
 
 enum rc meta_write(struct meta *meta, ino_num ino, const struct meta_written *slices, size_t count,
-                   struct timespec mtime, bool kill_suid, struct node_attr *out, struct err *e)
+                   struct timespec mtime, bool kill_suid, struct lane *doubt, struct node_attr *out,
+                   struct err *e)
 {
-    if (check_slices(slices, count, e) || check_growth(meta, ino, slices, count, e))
+    if (check_slices(slices, count, e))
+        return e->code;
+    if (!doubt->is_uncertain && check_growth(meta, ino, slices, count, e))
         return e->code;
     __attribute__((cleanup(write_arrays_deinit))) struct write_arrays a;
     write_arrays_init(&a);
@@ -298,7 +301,7 @@ enum rc meta_write(struct meta *meta, ino_num ino, const struct meta_written *sl
     };
     struct call *call =
         CALL("SELECT * FROM tarn_1.write($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)", params);
-    return reply_mutation(meta, call, "write", ino, REPLY_NODE, out, e);
+    return reply_doubted(meta, doubt, call, "write", ino, REPLY_NODE, out, e);
 }
 
 enum rc meta_release(struct meta *meta, ino_num ino, struct err *e)

@@ -8,6 +8,7 @@
 #ifndef FS_META_FILE_H
 #define FS_META_FILE_H
 
+#include "fs/meta/lane.h"
 #include "fs/meta/meta.h"
 #include "fs/meta/slice.h"
 
@@ -72,10 +73,13 @@ struct meta_written {
 /*
  * Commit slices in order, in one transaction: records, references, sums, length, times.
  * ENOENT: the file is gone; the blocks are garbage.
+ *
+ * *doubt begins as zeros. When the call fails and doubt->is_uncertain, the slices may be committed:
+ * the next call must bring the same slices and the same doubt, and finds out.
  */
 MUST_CHECK enum rc meta_write(struct meta *meta, ino_num ino, const struct meta_written *slices,
                               size_t count, struct timespec mtime, bool kill_suid,
-                              struct node_attr *out, struct err *e);
+                              struct lane *doubt, struct node_attr *out, struct err *e);
 
 /* The last handle here of an inode that was unlinked while open: let it go. */
 MUST_CHECK enum rc meta_release(struct meta *meta, ino_num ino, struct err *e);

@@ -140,8 +140,16 @@ static void take_usage(struct meta *meta, const struct pg_result *answer, enum r
 enum rc reply_mutation(struct meta *meta, const struct call *call, const char *verb, ino_num ino,
                        enum reply_owner owner, struct node_attr *out, struct err *e)
 {
+    struct lane given_up = {.sid = 0}; /* nobody asks again */
+    return reply_doubted(meta, &given_up, call, verb, ino, owner, out, e);
+}
+
+enum rc reply_doubted(struct meta *meta, struct lane *doubt, const struct call *call,
+                      const char *verb, ino_num ino, enum reply_owner owner, struct node_attr *out,
+                      struct err *e)
+{
     auto_result struct pg_result *answer = NULL;
-    if (retry_mutation(meta, call, &answer, e))
+    if (retry_doubted(meta, doubt, call, &answer, e))
         return err_note(e, "%s of inode %llu", verb, (unsigned long long)ino);
 
     struct reply_columns columns;

@@ -44,5 +44,9 @@ enum reply_owner {
 MUST_CHECK enum rc reply_mutation(struct meta *meta, const struct call *call, const char *verb,
                                   ino_num ino, enum reply_owner owner, struct node_attr *out,
                                   struct err *e);
+/* The same with retry_doubted(). */
+MUST_CHECK enum rc reply_doubted(struct meta *meta, struct lane *doubt, const struct call *call,
+                                 const char *verb, ino_num ino, enum reply_owner owner,
+                                 struct node_attr *out, struct err *e);
 
 #endif

@@ -11,7 +11,7 @@
 
 #define PAUSE_FIRST_MS 10
 #define PAUSE_MAX_MS   1000
-#define UPGRADE_TRIES  6
+#define PASSING_TRIES  6
 
 METRIC_DEFINE(exchanges, METRIC_COUNTER, "tarn_meta_exchanges_total", NULL,
               "calls sent to PostgreSQL")
@@ -27,13 +27,14 @@ static bool is_transient(enum rc rc)
 }
 
 /*
- * While the functions are installed anew, a call may meet the gap between the old ones and the new:
- * no such function or schema, or an internal "cache lookup failed". It was rolled back. If they do
- * not come back within a few tries, they are gone.
+ * Errors that rolled the call back and are mostly over at the next try: a row that a stock client
+ * inserted between our look and our insert, and the gap between old and new functions while they
+ * are installed anew (no such function or schema, or an internal "cache lookup failed"). What is
+ * still so after a few tries is no race.
  */
-static bool met_an_upgrade(const struct pg *pg)
+static bool is_passing(const struct pg *pg)
 {
-    static const char *const states[] = {"42883", "3F000", "XX000"};
+    static const char *const states[] = {"23505", "42883", "3F000", "XX000"};
     for (size_t i = 0; pg && i < sizeof(states) / sizeof(states[0]); i++)
         if (strcmp(pg_sqlstate(pg), states[i]) == 0)
             return true;
@@ -57,11 +58,23 @@ static enum rc reconnect(struct meta *meta, struct conn *conn, uint64_t deadline
     return pg_open(&conn->pg, &options, until < deadline_ms ? until : deadline_ms, e);
 }
 
+/*
+ * The volume was there when it was opened, so a server without the database or the functions is
+ * one that is being restored, upgraded or is the wrong one for now. "Not found" would be taken for
+ * an answer about a file.
+ */
+static enum rc not_here(struct err *e)
+{
+    if (e->code == RC_NOT_FOUND)
+        e->code = RC_UNAVAILABLE;
+    return e->code;
+}
+
 static enum rc attempt(struct meta *meta, struct conn *conn, const struct call *call,
                        uint64_t deadline_ms, struct pg_result **out, struct err *e)
 {
     if (!pg_is_open(conn->pg) && reconnect(meta, conn, deadline_ms, e))
-        return e->code;
+        return not_here(e);
     atomic_fetch_add_explicit(&meta->exchanges, 1, memory_order_relaxed);
     metric_add(&exchanges, 1);
     const uint64_t began_us = clock_us();
@@ -93,9 +106,9 @@ static enum rc insist(struct meta *meta, struct conn *conn, const struct call *c
             return give_up(e);
         if (rc == RC_OK)
             *e = ERR_INIT; /* what went wrong before is over */
-        bool is_gap = rc && tries < UPGRADE_TRIES && met_an_upgrade(conn->pg);
-        if (!is_transient(rc) && !is_gap)
-            return rc;
+        bool is_race = rc && tries < PASSING_TRIES && is_passing(conn->pg);
+        if (!is_transient(rc) && !is_race)
+            return rc ? not_here(e) : RC_OK;
 
         /* A first loss is mostly a server that was restarted while we were idle: try at once. */
         uint64_t resume_ms = tries == 0 ? 0 : clock_deadline(pause_ms(tries - 1));
@@ -169,18 +182,39 @@ static enum rc check_writable(const struct meta *meta, struct err *e)
     return RC_OK;
 }
 
-enum rc retry_mutation(struct meta *meta, const struct call *call, struct pg_result **out,
-                       struct err *e)
+/* Through the connection's lane, which goes over into *doubt when it becomes uncertain. */
+static enum rc send_doubted(struct meta *meta, struct conn *conn, struct lane *doubt,
+                            const struct call *call, uint64_t deadline_ms, struct pg_result **out,
+                            struct err *e)
+{
+    if (doubt->is_uncertain)
+        return send_op(meta, conn, doubt, call, deadline_ms, out, e);
+    enum rc rc = lane_settle(&conn->lane, &meta->session, e);
+    if (rc)
+        return rc;
+    rc = send_op(meta, conn, &conn->lane, call, deadline_ms, out, e);
+    if (rc)
+        *doubt = conn->lane;
+    return rc;
+}
+
+enum rc retry_doubted(struct meta *meta, struct lane *doubt, const struct call *call,
+                      struct pg_result **out, struct err *e)
 {
     const uint64_t deadline_ms = clock_deadline(meta->timeout_ms);
     struct conn *conn;
     if (check_writable(meta, e) || conn_take(&meta->conns, deadline_ms, &conn, e))
         return e->code;
-    enum rc rc = lane_settle(&conn->lane, &meta->session, e);
-    if (!rc)
-        rc = send_op(meta, conn, &conn->lane, call, deadline_ms, out, e);
+    enum rc rc = send_doubted(meta, conn, doubt, call, deadline_ms, out, e);
     conn_give(&meta->conns, conn);
     return rc;
+}
+
+enum rc retry_mutation(struct meta *meta, const struct call *call, struct pg_result **out,
+                       struct err *e)
+{
+    struct lane given_up = {.sid = 0}; /* nobody asks again */
+    return retry_doubted(meta, &given_up, call, out, e);
 }
 
 enum rc retry_in_lane(struct meta *meta, struct lane *lane, const struct call *call,

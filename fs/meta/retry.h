@@ -45,6 +45,14 @@ MUST_CHECK enum rc retry_mutation(struct meta *meta, const struct call *call,
                                   struct pg_result **out, struct err *e);
 
 /*
+ * The same for a caller who will make this very call again for as long as its outcome is unknown.
+ * *doubt begins as zeros. When the call fails and doubt->is_uncertain, it may have been carried
+ * out; the same call with the same doubt then tells, and changes nothing twice.
+ */
+MUST_CHECK enum rc retry_doubted(struct meta *meta, struct lane *doubt, const struct call *call,
+                                 struct pg_result **out, struct err *e);
+
+/*
  * The same through a lane of the caller's own, which may be uncertain: then this must be the same
  * call again. lane->is_uncertain afterwards says whether its outcome is still not known.
  */

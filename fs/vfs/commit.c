@@ -79,14 +79,27 @@ static void join_sums(const struct vfs *vfs, const struct write_slice *s, uint32
     }
 }
 
+/* A commit whose answer is missing is repeated as it was, or it could be done twice. */
+static size_t count_locked(const struct inode *in, uint64_t until_seq)
+{
+    size_t count = 0;
+    if (in->writer.doubt.is_uncertain)
+        return in->writer.doubted_count;
+    for (const struct write_slice *s = in->writer.first;
+         s && s->seq <= until_seq && count < COMMIT_MAX; s = s->next)
+        count++;
+    return count;
+}
+
 static enum rc compose_locked(const struct inode *in, uint64_t until_seq, struct request **out,
                               struct err *e)
 {
     __attribute__((cleanup(request_free))) struct request *r = calloc(1, sizeof(*r));
+    const size_t wanted = count_locked(in, until_seq);
     size_t sums = 0;
 
     const struct write_slice *s = in->writer.first;
-    for (size_t n = 0; s && s->seq <= until_seq && n < COMMIT_MAX; s = s->next, n++)
+    for (size_t n = 0; n < wanted; s = s->next, n++)
         sums += sums_of(in->vfs, s->size);
     if (r)
         r->sums = calloc(sums, sizeof(*r->sums));
@@ -95,7 +108,7 @@ static enum rc compose_locked(const struct inode *in, uint64_t until_seq, struct
 
     uint32_t *at = r->sums;
     s = in->writer.first;
-    for (; s && s->seq <= until_seq && r->count < COMMIT_MAX; s = s->next) {
+    for (; r->count < wanted; s = s->next) {
         const uint32_t count = (uint32_t)sums_of(in->vfs, s->size);
         join_sums(in->vfs, s, at);
         r->slices[r->count++] = (struct meta_written){.indx = s->indx,
@@ -171,7 +184,7 @@ static const char *final_reason(const struct err *e)
 {
     if (e->code == RC_STALE || (e->code == RC_REFUSED && e->posix == ESTALE))
         return session_ended;
-    if (e->code == RC_NOT_FOUND || (e->code == RC_REFUSED && e->posix == ENOENT))
+    if (e->code == RC_REFUSED && e->posix == ENOENT)
         return "the file was removed elsewhere";
     return NULL;
 }
@@ -201,8 +214,9 @@ enum rc commit_locked(struct inode *in, uint64_t until_seq, struct err *e)
     in->writer.is_committing = true;
     lock_drop(&in->lock);
     rc = meta_write(in->vfs->meta, in->ino, request->slices, request->count, written, kill_suid,
-                    &attr, e);
+                    &in->writer.doubt, &attr, e);
     lock_take(&in->lock);
+    in->writer.doubted_count = request->count;
     in->writer.is_committing = false;
     lock_broadcast(&in->changed);
     if (in->writer.lost) { /* the session ended meanwhile */

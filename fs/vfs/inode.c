@@ -2,10 +2,15 @@
 
 #include <string.h>
 
+#include "fs/base/clock.h"
 #include "fs/base/log.h"
 #include "fs/vfs/writer.h"
 
-enum { PATIENCE_OF_CLOSE = 2 }; /* tries to let an orphan go */
+enum {
+    PATIENCE_OF_CLOSE = 2, /* tries to let an orphan go */
+    /* No answer is longer on its way: connections are given up after 15 s of silence. */
+    LATE_MS = 20000,
+};
 
 /* ---- the table ---- */
 
@@ -130,23 +135,38 @@ static void forget_views_locked(struct inode *in)
     in->has_stamp = false;
 }
 
+/*
+ * Is this an older answer that came late? ctime grows with every change of ours, but other clients
+ * set it by their own clocks: one that stays behind what we know is news.
+ */
+static bool is_late_locked(const struct inode *in, const struct node_attr *attr)
+{
+    return in->has_attr && timespec_order(attr->ctime, in->attr.ctime) < 0 &&
+           clock_ms() - in->learned_ms < LATE_MS;
+}
+
+static void take_attr_locked(struct inode *in, const struct node_attr *attr)
+{
+    in->attr = *attr;
+    in->has_attr = true;
+    in->learned_ms = clock_ms();
+}
+
 void inode_learn_locked(struct inode *in, const struct node_attr *attr)
 {
-    if (in->has_attr && timespec_order(attr->ctime, in->attr.ctime) < 0)
-        return; /* an older reply that came late */
+    if (is_late_locked(in, attr))
+        return;
     if (in->has_attr &&
         (attr->length != in->attr.length || timespec_order(attr->mtime, in->attr.mtime) != 0))
         forget_views_locked(in);
-    in->attr = *attr;
-    in->has_attr = true;
+    take_attr_locked(in, attr);
 }
 
 void inode_changed_locked(struct inode *in, const struct node_attr *attr)
 {
     forget_views_locked(in);
-    if (!in->has_attr || timespec_order(attr->ctime, in->attr.ctime) >= 0)
-        in->attr = *attr;
-    in->has_attr = true;
+    if (!is_late_locked(in, attr))
+        take_attr_locked(in, attr);
 }
 
 static bool is_kept(struct inode *in, const struct keep_stamp *stamp)

@@ -31,6 +31,8 @@ struct writer {
     struct timespec written; /* time of the last write */
     unsigned pausers;        /* new writes wait while there are any */
     bool is_committing;
+    struct lane doubt;    /* of the committer: is_uncertain: the last commit may have been done */
+    size_t doubted_count; /* of its slices, the first ones; to be repeated as they are */
     bool kill_suid;
     struct err *trouble; /* the last failed upload; NULL: none */
     const char *lost;    /* why what was written is gone: sticky until the last close; or NULL */
@@ -45,6 +47,7 @@ struct inode {
     struct lock lock;         /* guards the rest */
     struct lock_cond changed; /* an upload or commit ended, or a pause */
     struct node_attr attr;    /* as last seen, without pending writes */
+    uint64_t learned_ms;      /* when attr was last taken over */
     bool has_attr;
     bool has_stamp;    /* stamp describes all that the kernel may have cached */
     bool is_orphan;    /* has lost its last name here: release it at the last close */

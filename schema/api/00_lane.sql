@@ -90,6 +90,12 @@ LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8
 $$;
 
+-- The ctime of a change at _now of an inode that has ctime _old. A client tells late answers from new
+-- ones by it, so it grows with every change, also when a client or a former server had a clock that
+-- is ahead of ours.
+CREATE FUNCTION tarn_1.next_ctime(_old int8, _now int8) RETURNS int8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT greatest(_now, _old + 1) $$;
+
 -- Whether an unsigned 32-bit number can be kept in this column of jfs_node. Stock volumes have
 -- int4 columns, where only half of the numbers fit; some have been widened by hand. The catalog is
 -- asked for the other half only.

@@ -292,7 +292,8 @@ BEGIN
     END IF;
 
     _now := tarn_1.clock_us();
-    UPDATE public.jfs_node SET nlink = nlink + 1, parent = 0, ctime = _now, ctimensec = 0
+    UPDATE public.jfs_node
+       SET nlink = nlink + 1, parent = 0, ctime = tarn_1.next_ctime(ctime, _now), ctimensec = 0
      WHERE inode = _ino RETURNING * INTO _n;
     PERFORM tarn_1.touch_directory(_parent, 0, _now);
     _r := tarn_1.attributes(_n);
@@ -448,7 +449,8 @@ DECLARE
     _n public.jfs_node;
 BEGIN
     UPDATE public.jfs_node
-       SET parent = CASE WHEN parent > 0 THEN _parent ELSE parent END, ctime = _now, ctimensec = 0
+       SET parent = CASE WHEN parent > 0 THEN _parent ELSE parent END,
+           ctime = tarn_1.next_ctime(ctime, _now), ctimensec = 0
      WHERE inode = _ino RETURNING * INTO _n;
     RETURN tarn_1.attributes(_n);
 END $$;

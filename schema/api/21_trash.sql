@@ -77,10 +77,10 @@ END $$;
 CREATE FUNCTION tarn_1.drop_link(_e public.jfs_edge, _n tarn.reply, _now int8) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE public.jfs_node SET nlink = _n.nlink - 1, ctime = _now, ctimensec = 0
-     WHERE inode = _n.ino;
     _n.nlink := _n.nlink - 1;
-    _n.ctime := _now;
+    _n.ctime := tarn_1.next_ctime(_n.ctime, _now);
+    UPDATE public.jfs_node SET nlink = _n.nlink, ctime = _n.ctime, ctimensec = 0
+     WHERE inode = _n.ino;
     _n.ctimensec := 0;
     _n.usage := ARRAY[0, 0]::int8[] || tarn_1.entry_usage(_e.parent, _n, -1);
     RETURN _n;

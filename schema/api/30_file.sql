@@ -68,7 +68,7 @@ END $$;
 
 -- The node with a new mtime, and ctime of now. Other clients know from mtime alone that the data
 -- is different, so it must never come back to a value it had: a time that is a little older than
--- the present one, or the same, becomes the next nanosecond.
+-- the present one, or the same, becomes the next nanosecond. ctime only grows (next_ctime).
 CREATE FUNCTION tarn_1.touched(_n public.jfs_node, _mtime int8, _mtimensec int4)
 RETURNS public.jfs_node
 LANGUAGE plpgsql AS $$
@@ -83,7 +83,7 @@ BEGIN
         _n.mtime := _n.mtime + 1;
         _n.mtimensec := 0;
     END IF;
-    _n.ctime := tarn_1.clock_us();
+    _n.ctime := tarn_1.next_ctime(_n.ctime, tarn_1.clock_us());
     _n.ctimensec := 0;
     RETURN _n;
 END $$;

@@ -80,7 +80,7 @@ BEGIN
         _n.mtime := _mtime;
         _n.mtimensec := _mtimensec;
     END IF;
-    _n.ctime := _now;
+    _n.ctime := tarn_1.next_ctime(_n.ctime, _now);
     _n.ctimensec := 0;
     RETURN _n;
 END $$;

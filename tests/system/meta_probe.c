@@ -355,7 +355,9 @@ static enum rc run_write(struct probe *p, struct err *e)
     for (uint32_t i = 0; i < slice.sums_count; i++)
         sums[i] = crc32c(i, &slice.id, sizeof(slice.id));
     struct node_attr attr;
-    if (meta_write(p->meta, number(p, 0), &slice, 1, clock_wall(), number(p, 5) != 0, &attr, e) ||
+    struct lane doubt = {.sid = 0};
+    if (meta_write(p->meta, number(p, 0), &slice, 1, clock_wall(), number(p, 5) != 0, &doubt, &attr,
+                   e) ||
         put_attr(p->out, &attr, e))
         return e->code;
     return json_set_int(p->out, "slice", (int64_t)slice.id, e);

@@ -52,10 +52,11 @@ static enum rc write_slice(struct worker *w, ino_num ino, uint32_t pos, struct n
 {
     const uint32_t sum = pos;
     struct meta_written slice = {.pos = pos, .size = 4096, .sums = &sum, .sums_count = 1};
+    struct lane doubt = {.sid = 0};
     w->done++;
     if (meta_new_slice_id(w->meta, &slice.id, &w->err))
         return w->err.code;
-    return meta_write(w->meta, ino, &slice, 1, clock_wall(), false, out, &w->err);
+    return meta_write(w->meta, ino, &slice, 1, clock_wall(), false, &doubt, out, &w->err);
 }
 
 static enum rc fill(struct worker *w, ino_num ino)

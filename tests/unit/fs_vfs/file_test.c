@@ -286,6 +286,23 @@ TEST("a commit that fails for a while is made by a later fsync")
     end();
 }
 
+TEST("a commit whose answer is lost is not made twice, and what is written meanwhile follows it")
+{
+    ino_num ino;
+    begin(8 << 20);
+    struct vfs_file *file = create("file", &ino);
+    CHECK_RC(write_bytes(file, 0, 10, 5), RC_OK);
+    world.loses_commit_answer = true;
+    CHECK_RC(fsync_now(file), RC_UNAVAILABLE);
+    CHECK_RC(write_bytes(file, 5, 10, 6), RC_OK);
+    CHECK_RC(fsync_now(file), RC_OK);
+    CHECK_EQ(byte_at(file, 4), 5);
+    CHECK_EQ(byte_at(file, 14), 6);
+    CHECK_EQ(world.slices_committed, 2);
+    vfs_release(&file);
+    end();
+}
+
 TEST("a write to a file that was removed elsewhere is ESTALE until it is closed")
 {
     ino_num ino;

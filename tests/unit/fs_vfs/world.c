@@ -397,8 +397,19 @@ static void commit(struct node *node, const struct meta_written *w)
     atomic_fetch_add(&world.slices_committed, 1);
 }
 
+/* What is known of a doubted commit: its number of slices, as the number of the operation. */
+static enum rc settle_doubt(struct lane *doubt, struct node *node, size_t count,
+                            struct node_attr *out, struct err *e)
+{
+    if (doubt->op != (int64_t)count)
+        abort(); /* not the same request again */
+    doubt->is_uncertain = false;
+    return answer(node, out, e);
+}
+
 enum rc meta_write(struct meta *meta, ino_num ino, const struct meta_written *slices, size_t count,
-                   struct timespec mtime, bool kill_suid, struct node_attr *out, struct err *e)
+                   struct timespec mtime, bool kill_suid, struct lane *doubt, struct node_attr *out,
+                   struct err *e)
 {
     (void)meta;
     (void)mtime;
@@ -408,12 +419,18 @@ enum rc meta_write(struct meta *meta, ino_num ino, const struct meta_written *sl
         return err_fail(e, rc, "as the test wants it");
     enter();
     struct node *node = node_of(ino);
+    if (doubt->is_uncertain)
+        return settle_doubt(doubt, node, count, out, e);
     for (size_t i = 0; node && i < count; i++)
         commit(node, &slices[i]);
     if (node)
         touch(node);
     atomic_fetch_add(&world.commits, 1);
-    return answer(node, out, e);
+    if (!atomic_exchange(&world.loses_commit_answer, false))
+        return answer(node, out, e);
+    *doubt = (struct lane){.op = (int64_t)count, .is_uncertain = true};
+    leave();
+    return err_fail(e, RC_UNAVAILABLE, "done, and the answer is lost");
 }
 
 /* §7.4 */
@@ -759,7 +776,9 @@ void world_write_elsewhere(ino_num ino, uint64_t off, uint32_t size, uint8_t byt
                                          .id = id,
                                          .sums = sums,
                                          .sums_count = sums_in(&the_volume, size)};
-    must(meta_write(&the_volume.meta, ino, &written, 1, (struct timespec){0}, false, &attr, &e));
+    struct lane doubt = {.sid = 0};
+    must(meta_write(&the_volume.meta, ino, &written, 1, (struct timespec){0}, false, &doubt, &attr,
+                    &e));
     free(data);
 }
 

@@ -1,0 +1,91 @@
+"""Attempts to lose bytes through the real programs. Each was found by losing some."""
+
+import os
+import time
+
+import pytest
+
+from harness.check import assert_consistent
+
+# How long the kernel may keep attributes, and a little.
+ATTRIBUTES_EXPIRED = 1.2
+HOUR_US = 3_600_000_000
+
+
+def test_a_commit_whose_answer_stays_lost_is_found_out_by_the_next_fsync(volume, proxy):
+    with volume.mount("--meta-timeout", "2s", url=volume.url_by(proxy)) as mount:
+        with open(mount.path("f"), "wb", buffering=0) as file:
+            file.write(b"a" * 5000)
+            os.fsync(file.fileno())
+            file.write(b"b" * 5000)
+            proxy.lose_answer("tarn_1.write", then_refuse=True)
+            with pytest.raises(OSError):
+                os.fsync(file.fileno())
+            proxy.wait_lost()
+            proxy.accept()
+            file.write(b"c" * 5000)
+            os.fsync(file.fileno())
+        assert mount.path("f").read_bytes() == b"a" * 5000 + b"b" * 5000 + b"c" * 5000
+    assert volume.value("SELECT octet_length(slices) / 24 FROM jfs_chunk") == 3
+    assert_consistent(volume)
+
+
+def append(file, letter):
+    file.write(letter * 100)
+    os.fsync(file.fileno())
+    time.sleep(ATTRIBUTES_EXPIRED)
+
+
+def test_appends_go_to_the_end_after_a_client_whose_clock_is_ahead(volume):
+    with volume.mount() as mount:
+        with open(mount.path("f"), "ab", buffering=0) as file:
+            append(file, b"a")
+            volume.query("UPDATE jfs_node SET ctime = ctime + %s WHERE type = 1", [HOUR_US])
+            os.stat(mount.path("f"))
+            for letter in (b"b", b"c", b"d"):
+                append(file, letter)
+        assert mount.path("f").read_bytes() == b"".join(x * 100 for x in (b"a", b"b", b"c", b"d"))
+
+
+def test_what_a_client_whose_clock_is_behind_did_is_seen_through_an_open_file(volume):
+    with volume.mount() as mount:
+        with open(mount.path("f"), "ab", buffering=0) as file:
+            append(file, b"a")
+            volume.query("UPDATE jfs_node SET ctime = ctime - %s, mtime = mtime + 1, length = 50"
+                         " WHERE type = 1", [HOUR_US])
+            deadline = time.monotonic() + 40
+            while os.stat(mount.path("f")).st_size != 50:
+                assert time.monotonic() < deadline, "the change is never seen"
+                time.sleep(1)
+
+
+def test_a_database_that_is_away_loses_no_write(volume):
+    with volume.mount("--meta-timeout", "2s") as mount:
+        with open(mount.path("f"), "wb", buffering=0) as file:
+            file.write(b"a" * 100)
+            os.fsync(file.fileno())
+            file.write(b"b" * 100)
+            away = _take_away(volume)
+            with pytest.raises(OSError, match="Input/output error"):
+                os.fsync(file.fileno())
+            with pytest.raises(OSError, match="Input/output error"):
+                os.stat(mount.path("g"))
+            _bring_back(volume, away)
+            os.fsync(file.fileno())
+        assert mount.path("f").read_bytes() == b"a" * 100 + b"b" * 100
+
+
+def _take_away(volume):
+    name, away = volume.database, volume.database + "_away"
+    with volume.cluster.connect("postgres") as db:
+        db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                   [name])
+        db.execute(f"ALTER DATABASE {name} RENAME TO {away}")
+    return away
+
+
+def _bring_back(volume, away):
+    with volume.cluster.connect("postgres") as db:
+        db.execute(f"ALTER DATABASE {away} RENAME TO {volume.database}")
+        db.execute(f"ALTER DATABASE {volume.database} ALLOW_CONNECTIONS true")
