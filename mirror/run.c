@@ -367,6 +367,7 @@ int mirror_run(int argc, char **argv)
         code = mirror_failed(&e);
     } else {
         log_init("tarn-mirror", level, o.log_json);
+        agent_hold_signals();
         code = run(&o, result.arguments[0]);
     }
     conf_release(&result);

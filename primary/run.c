@@ -275,6 +275,7 @@ int primary_run(int argc, char **argv)
         code = primary_failed(&e);
     } else {
         log_init("tarn-primary", level, o.log_json);
+        agent_hold_signals();
         code = run(&o, result.arguments[0]);
     }
     conf_release(&result);

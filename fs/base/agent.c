@@ -148,6 +148,21 @@ static void hurry_on_signal(int signum, void *arg)
     wake_on_loop(arg, false);
 }
 
+static void mask_signals(int how)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    (void)pthread_sigmask(how, &set, NULL);
+}
+
+void agent_hold_signals(void)
+{
+    mask_signals(SIG_BLOCK);
+}
+
 static enum rc open_http(struct agent *agent, struct err *e)
 {
     if (!agent->options->listen || agent->options->listen[0] == '\0')
@@ -181,6 +196,7 @@ enum rc agent_run(const struct agent_options *options, struct err *e)
     enum rc rc = open_all(&agent, &pool, e);
     if (rc == RC_OK) {
         daemon_notify("READY=1");
+        mask_signals(SIG_UNBLOCK);
         loop_run(agent.loop);
         pool_close(&pool);
         if (agent.end.code) {

@@ -32,6 +32,12 @@ struct agent_options {
     void *arg;
 };
 
+/*
+ * From here to agent_run() a signal that ends the agent waits: whoever starts the program may stop
+ * it the next moment, and must see it end cleanly. First thing in a daemon.
+ */
+void agent_hold_signals(void);
+
 /* Run until a signal (RC_OK) or a failure that trying again cannot mend. */
 MUST_CHECK enum rc agent_run(const struct agent_options *options, struct err *e);
 

@@ -124,13 +124,17 @@ CREATE OR REPLACE FUNCTION pg_temp.drop_unfinished() RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     _state text := pg_temp.target_state();
-    _table text;
+    _name  text;
 BEGIN
     IF _state NOT IN ('empty', 'leftover', 'joining') THEN
         RAISE EXCEPTION 'database "%" is not an unfinished mirror', current_database();
     END IF;
-    FOR _table IN SELECT relname FROM pg_temp.volume_tables() LOOP
-        EXECUTE format('DROP TABLE public.%I', _table);
+    -- Functions name the row types of the tables, so they go first and are installed again.
+    FOR _name IN SELECT nspname FROM pg_namespace WHERE nspname ~ '^tarn_[0-9]+$' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', _name);
+    END LOOP;
+    FOR _name IN SELECT relname FROM pg_temp.volume_tables() LOOP
+        EXECUTE format('DROP TABLE public.%I', _name);
     END LOOP;
     IF _state = 'joining' THEN
         TRUNCATE tarn.site, tarn.heartbeat, tarn.slot, tarn.mark, tarn.block_sum, tarn.token,

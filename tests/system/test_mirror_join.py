@@ -115,6 +115,16 @@ def state(mirror):
     return mirror.value("SELECT state FROM tarn.local_site")
 
 
+def is_site(mirror):
+    return (mirror.value("SELECT to_regclass('tarn.local_site') IS NOT NULL")
+            and mirror.value("SELECT count(*) FROM tarn.local_site") == 1)
+
+
+def slots(primary):
+    return [name for (name,) in primary.query(
+        "SELECT slot_name FROM pg_replication_slots WHERE database = %s", [primary.database])]
+
+
 def is_ready(mirror):
     return mirror.value("SELECT ready_at IS NOT NULL FROM tarn.local_site")
 
@@ -124,6 +134,12 @@ def wait_state(mirror, wanted, timeout=60):
         wait_for(f"state {wanted}", lambda: state(mirror) == wanted, timeout)
     except AssertionError as late:
         raise AssertionError(f"{late}: {mirror.query('SELECT * FROM tarn.local_site')}") from None
+
+
+def stop_agent(mirror):
+    """A program that has not begun yet cannot end cleanly."""
+    wait_for("the agent has begun", lambda: "state" in mirror.agent.process.log())
+    mirror.agent.stop()
 
 
 @pytest.fixture
@@ -197,22 +213,21 @@ def test_a_killed_join_is_gone_on_with(primary, joiner, workdir):
     writer = Writer(primary).begin()
     chance = random.Random(7)
     stages = set()
-    for attempt in range(12):
+    for attempt in range(20):
         joining = Process([BIN / "tarn-mirror", "join", *join_arguments(joiner)],
                           workdir / f"join-{attempt}.log")
-        time.sleep(chance.uniform(0, 0.9))  # anywhere between the first check and the marker
-        if not joining.is_running():
-            break
+        time.sleep(chance.uniform(0, 0.5))  # anywhere between the first check and the marker
         joining.kill()
-        known = joiner.value("SELECT to_regclass('tarn.local_site') IS NOT NULL")
-        stages.add(joiner.query("SELECT state, ready_at IS NULL FROM tarn.local_site")[0]
-                   if known and joiner.value("SELECT count(*) FROM tarn.local_site") else "early")
+        if is_site(joiner) and is_ready(joiner):
+            stages.add("ready")
+            assert mirror_command("leave", joiner.url).returncode == DONE
+        stages.add(state(joiner) if is_site(joiner) else "early")
     joiner.join()
     writer.finish()
-    assert is_ready(joiner), stages
+    assert is_ready(joiner)
+    assert len(stages) > 2, f"all kills hit the same step: {stages}"
     assert_equal_tables(primary, joiner)
-    assert len(primary.query("SELECT FROM pg_replication_slots WHERE database = %s",
-                             [primary.database])) == 1
+    assert slots(primary) == ["tarn_away"]
 
 
 @pytest.mark.parametrize("statement", ["volume_ddl", "register", "slot_make", "table_sizes", "mark("])
@@ -391,7 +406,7 @@ def test_a_slot_that_is_gone_is_noticed(primary, mirror):
 
 def test_a_lost_mirror_is_seeded_again(primary, mirror):
     mirror.query("UPDATE tarn.local_site SET state = 'LOST'")
-    mirror.agent.stop()
+    stop_agent(mirror)
     assert mirror_command("leave", mirror.url).returncode == DONE
     mirror.join()
     mirror.agent.start()
@@ -463,7 +478,7 @@ def test_a_password_is_stored_for_postgresql_alone(programs, mirror_cluster, ses
             with open(log, encoding="utf-8", errors="replace") as file:
                 assert "s3cret" not in file.read()
         assert mirror_command("leave", made.url).returncode == DONE
-        assert cluster.query(source.database, "SELECT FROM pg_replication_slots") == []
+        assert slots(source) == []
         mirror_cluster.drop_database(made.database)
     finally:
         cluster.destroy()
@@ -473,16 +488,16 @@ def test_a_password_is_stored_for_postgresql_alone(programs, mirror_cluster, ses
 
 
 def test_leave_takes_away_subscription_slot_and_name(primary, mirror):
-    mirror.agent.stop()
+    stop_agent(mirror)
     assert mirror_command("leave", mirror.url).returncode == DONE
     assert mirror.value("SELECT count(*) FROM pg_subscription") == 0
-    assert primary.query("SELECT FROM pg_replication_slots WHERE slot_name = 'tarn_away'") == []
+    assert slots(primary) == []
     assert primary.query("SELECT name FROM tarn.site") == [("home",)]
     assert state(mirror) == "LEFT" and not is_ready(mirror)
 
 
 def test_leave_does_not_forget_a_primary_that_is_away(primary, mirror, link):
-    mirror.agent.stop()
+    stop_agent(mirror)
     link.refuse()
     refused(mirror_command("leave", mirror.url), UNREACHABLE, "--force")
     assert mirror.value("SELECT count(*) FROM pg_subscription") == 1
