@@ -2,19 +2,17 @@
  * tarn-syncer: brings the blocks of a mirror to its own object store.
  */
 #include <stdio.h>
-#include <string.h>
 
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "fs/base/daemon.h"
-#include "fs/base/log.h"
 #include "fs/base/url.h"
-#include "fs/volume/volume.h"
 #include "syncer/queue.h"
 #include "syncer/report.h"
 #include "syncer/run.h"
 
 struct syncer_options {
-    const char *bucket, *origin, *metrics, *log_level, *log_format;
+    const char *bucket, *origin, *metrics;
+    struct command_log log;
     int64_t workers;
     bool once, json;
 };
@@ -45,16 +43,7 @@ static const struct conf_option run_table[] = {
      .type = CONF_STRING,
      .offset = AT(metrics),
      .help = "serve /metrics, /healthz, /readyz and /v1/status on HOST:PORT"},
-    {.name = "log-level",
-     .type = CONF_STRING,
-     .default_text = "info",
-     .offset = AT(log_level),
-     .help = "debug, info, warn or error"},
-    {.name = "log-format",
-     .type = CONF_STRING,
-     .default_text = "logfmt",
-     .offset = AT(log_format),
-     .help = "logfmt or json"},
+    COMMAND_LOG_OPTIONS(struct syncer_options, log),
 };
 
 static const struct conf_option status_table[] = {
@@ -90,20 +79,19 @@ static const struct conf_command status_command = {
     .max_arguments = 1,
 };
 
-static enum rc run(const struct syncer_options *o, const char *url, struct err *e)
+static enum rc run(void *into, const char *const *arguments, struct err *e)
 {
-    enum log_level level;
-    if (log_level_parse(o->log_level, &level, e))
-        return e->code;
-    log_init("tarn-syncer", level, strcmp(o->log_format, "json") == 0);
+    const struct syncer_options *o = into;
     const struct run_options options = {
-        .url = url,
+        .url = arguments[0],
         .bucket = o->bucket,
         .origin = o->origin,
         .metrics = o->metrics,
         .workers = (unsigned)o->workers,
         .is_once = o->once,
     };
+    if (command_log_init("tarn-syncer", &o->log, e) || url_check(options.url, e))
+        return e->code;
     return run_syncer(&options, e);
 }
 
@@ -118,13 +106,14 @@ static enum rc print_json(const struct backlog *backlog, struct err *e)
     return RC_OK;
 }
 
-static enum rc status(const struct syncer_options *o, const char *url, struct err *e)
+static enum rc status(void *into, const char *const *arguments, struct err *e)
 {
+    const struct syncer_options *o = into;
     struct queue *queue = NULL;
     struct backlog backlog;
-    enum rc rc = queue_open(&queue, url, e);
-    if (!rc)
-        rc = queue_backlog(queue, &backlog, e);
+    if (url_check(arguments[0], e) || queue_open(&queue, arguments[0], e))
+        return e->code;
+    enum rc rc = queue_backlog(queue, &backlog, e);
     if (!rc && o->json)
         rc = print_json(&backlog, e);
     else if (!rc) {
@@ -135,45 +124,25 @@ static enum rc status(const struct syncer_options *o, const char *url, struct er
     return rc;
 }
 
-static int usage(FILE *to, int code)
+static int main_run(int argc, char **argv)
 {
-    fputs("usage: tarn syncer run|status META-URL [options]\n"
-          "  run     copy the blocks of a mirror to its own store\n"
-          "  status  show what is left to copy and what fails\n"
-          "tarn syncer COMMAND --help tells more.\n",
-          to);
-    return code;
+    struct syncer_options options = {.json = false};
+    return command_run(&run_command, &options, run, argc, argv);
 }
+
+static int main_status(int argc, char **argv)
+{
+    struct syncer_options options = {.json = false};
+    return command_run(&status_command, &options, status, argc, argv);
+}
+
+static const struct command_verb verbs[] = {
+    {"run", "copy the blocks of a mirror to its own store", main_run},
+    {"status", "show what is left to copy and what fails", main_status},
+};
 
 int main(int argc, char **argv)
 {
-    struct syncer_options options = {.json = false};
-    struct conf_result conf;
-    struct err e = ERR_INIT;
-
-    if (argc < 2)
-        return usage(stderr, EXIT_USAGE);
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-        return usage(stdout, EXIT_DONE);
-    bool is_run = strcmp(argv[1], "run") == 0;
-    if (!is_run && strcmp(argv[1], "status") != 0)
-        return usage(stderr, EXIT_USAGE);
-
-    const struct conf_command *command = is_run ? &run_command : &status_command;
-    if (conf_parse(command, argc - 1, argv + 1, &options, &conf, &e)) {
-        fprintf(stderr, "%s: %s; see %s --help\n", command->name, e.text, command->name);
-        return EXIT_USAGE;
-    }
-    if (conf.help_wanted) {
-        conf_help(command, stdout);
-        return EXIT_DONE;
-    }
     daemon_harden();
-    const char *url = conf.arguments[0];
-    if (!url_check(url, &e))
-        (void)!(is_run ? run(&options, url, &e) : status(&options, url, &e));
-    if (e.code)
-        fprintf(stderr, "%s: %s\n", command->name, e.text);
-    conf_release(&conf);
-    return exit_code_of(&e);
+    return command_dispatch("tarn syncer", verbs, sizeof(verbs) / sizeof(verbs[0]), argc, argv);
 }

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "fs/base/json.h"
 #include "fs/base/log.h"
 #include "fs/base/url.h"
-#include "fs/cli/command.h"
 #include "fs/cli/print.h"
+#include "fs/cli/verbs.h"
 #include "fs/meta/file.h"
 #include "fs/meta/inspect.h"
 #include "fs/meta/namespace.h"
@@ -231,24 +231,14 @@ static enum rc show(const char *url, const char *path, const struct info_options
     return rc;
 }
 
+static enum rc work(void *into, const char *const *arguments, struct err *e)
+{
+    log_init("tarn", LOG_LEVEL_WARN, false);
+    return url_check(arguments[0], e) ? e->code : show(arguments[0], arguments[1], into, e);
+}
+
 int command_info(int argc, char **argv)
 {
     struct info_options o;
-    struct conf_result conf;
-    struct err e = ERR_INIT;
-    if (conf_parse(&command, argc, argv, &o, &conf, &e)) {
-        fprintf(stderr, "tarn info: %s; see tarn info --help\n", e.text);
-        return EXIT_USAGE;
-    }
-    if (conf.help_wanted) {
-        conf_help(&command, stdout);
-        return EXIT_DONE;
-    }
-    log_init("tarn", LOG_LEVEL_WARN, false);
-    if (!url_check(conf.arguments[0], &e))
-        (void)!show(conf.arguments[0], conf.arguments[1], &o, &e);
-    conf_release(&conf);
-    if (e.code)
-        fprintf(stderr, "tarn info: %s\n", e.text);
-    return exit_code_of(&e);
+    return command_run(&command, &o, work, argc, argv);
 }

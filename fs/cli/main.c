@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "fs/base/conf.h"
-#include "fs/cli/command.h"
+#include "fs/cli/verbs.h"
 
 struct verb {
     const char *name;

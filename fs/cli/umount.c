@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #include "fs/base/clock.h"
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "fs/base/err.h"
-#include "fs/cli/command.h"
+#include "fs/cli/verbs.h"
 
 struct umount_options {
     bool force;
@@ -96,26 +96,21 @@ static enum rc wait_for_end(int process, uint64_t deadline_ms, struct err *e)
     return err_fail(e, RC_TIMEOUT, "unmounted, but its program is still storing data");
 }
 
+static enum rc work(void *into, const char *const *arguments, struct err *e)
+{
+    const struct umount_options *o = into;
+    const char *path = arguments[0];
+    auto_close int process = mount_process(path);
+    const uint64_t deadline = clock_deadline((uint64_t)o->timeout_ms);
+    if (unmount(path, o->force, e))
+        return err_exits(e, EXIT_FAILED);
+    if (process >= 0 && wait_for_end(process, deadline, e))
+        return err_exits(e, EXIT_FAILED);
+    return RC_OK;
+}
+
 int command_umount(int argc, char **argv)
 {
     struct umount_options o;
-    struct conf_result conf;
-    struct err e = ERR_INIT;
-    if (conf_parse(&command, argc, argv, &o, &conf, &e)) {
-        fprintf(stderr, "tarn umount: %s; see tarn umount --help\n", e.text);
-        return EXIT_USAGE;
-    }
-    if (conf.help_wanted) {
-        conf_help(&command, stdout);
-        return EXIT_DONE;
-    }
-    const char *path = conf.arguments[0];
-    auto_close int process = mount_process(path);
-    uint64_t deadline = clock_deadline((uint64_t)o.timeout_ms);
-    if (!unmount(path, o.force, &e) && process >= 0)
-        (void)!wait_for_end(process, deadline, &e);
-    conf_release(&conf);
-    if (e.code)
-        fprintf(stderr, "tarn umount: %s\n", e.text);
-    return e.code ? EXIT_FAILED : EXIT_DONE;
+    return command_run(&command, &o, work, argc, argv);
 }

@@ -284,16 +284,6 @@ static enum rc tear_down(struct program *p, struct err *e)
     return rc;
 }
 
-static int fail(struct program *p, const struct err *e)
-{
-    int code = exit_code_of(e);
-    if (p->start)
-        daemon_failed(&p->start, code, e->text);
-    else
-        fprintf(stderr, "tarn mount: %s\n", e->text);
-    return code;
-}
-
 static enum rc check_mount_point(struct program *p, const char *given, struct err *e)
 {
     struct stat st;
@@ -306,17 +296,12 @@ static enum rc check_mount_point(struct program *p, const char *given, struct er
     return RC_OK;
 }
 
-static enum rc prepare(struct program *p, const struct conf_result *conf, struct err *e)
+static enum rc prepare(struct program *p, const char *const *arguments, struct err *e)
 {
     const struct mount_options *o = &p->options;
-    enum log_level level;
-    if (log_level_parse(o->log_level, &level, e))
-        return e->code;
-    log_init("tarn-mount", level, strcmp(o->log_format, "json") == 0);
-    daemon_harden();
-
-    p->url = conf->arguments[0];
-    if (url_check(p->url, e) || check_mount_point(p, conf->arguments[1], e))
+    p->url = arguments[0];
+    if (command_log_init("tarn-mount", &o->log, e) || url_check(p->url, e) ||
+        check_mount_point(p, arguments[1], e))
         return e->code;
     p->redacted_url = url_redact(p->url);
     p->mount.redacted_url = p->redacted_url ? p->redacted_url : "";
@@ -325,33 +310,29 @@ static enum rc prepare(struct program *p, const struct conf_result *conf, struct
     p->mount.dir_entry_seconds = (double)o->dir_entry_ms / 1000;
     if (pthread_key_create(&p->mount.read_buffer, free))
         return err_fail(e, RC_IO, "could not make a thread key");
-    return o->background ? daemon_detach(&p->start, o->log, e) : RC_OK;
+    return o->background ? daemon_detach(&p->start, o->log_file, e) : RC_OK;
+}
+
+static struct program program;
+
+static enum rc work(UNUSED void *options, const char *const *arguments, struct err *e)
+{
+    struct program *p = &program;
+    if (prepare(p, arguments, e) || bring_up(p, e) || serve_until_end(p, e))
+        daemon_failed(&p->start, exit_code_of(e), e->text);
+
+    /* What failed first is what the exit code tells; both are said. */
+    struct err end = ERR_INIT;
+    if (tear_down(p, &end) && !e->code)
+        *e = end;
+    else if (end.code)
+        log_err(LOG_LEVEL_ERROR, &end, "could not leave cleanly");
+    free(p->redacted_url);
+    return e->code;
 }
 
 int main(int argc, char **argv)
 {
-    static struct program p;
-    struct conf_result conf;
-    struct err e = ERR_INIT;
-
-    if (conf_parse(&mount_command, argc, argv, &p.options, &conf, &e)) {
-        fprintf(stderr, "tarn mount: %s; see tarn mount --help\n", e.text);
-        return EXIT_USAGE;
-    }
-    if (conf.help_wanted) {
-        conf_help(&mount_command, stdout);
-        return EXIT_DONE;
-    }
-    int code = EXIT_DONE;
-    if (prepare(&p, &conf, &e) || bring_up(&p, &e) || serve_until_end(&p, &e))
-        code = fail(&p, &e);
-
-    struct err end = ERR_INIT;
-    if (tear_down(&p, &end)) {
-        log_err(LOG_LEVEL_ERROR, &end, "not everything could be stored");
-        code = EXIT_FAILED;
-    }
-    conf_release(&conf);
-    free(p.redacted_url);
-    return code;
+    daemon_harden();
+    return command_run(&mount_command, &program.options, work, argc, argv);
 }

@@ -32,18 +32,8 @@ static const struct conf_option options[] = {
      .help = "show this directory of the volume as the root"},
     {.name = "log",
      .type = CONF_STRING,
-     .offset = AT(log),
+     .offset = AT(log_file),
      .help = "with --background: append messages to this file"},
-    {.name = "log-level",
-     .type = CONF_STRING,
-     .default_text = "info",
-     .offset = AT(log_level),
-     .help = "debug, info, warn or error"},
-    {.name = "log-format",
-     .type = CONF_STRING,
-     .default_text = "logfmt",
-     .offset = AT(log_format),
-     .help = "logfmt or json"},
     {.name = "metrics",
      .type = CONF_STRING,
      .offset = AT(metrics),
@@ -165,6 +155,8 @@ static const struct conf_option options[] = {
      .group = "Data",
      .offset = AT(threads),
      .help = "requests served at the same time; threads exist only while they are needed"},
+
+    COMMAND_LOG_OPTIONS(struct mount_options, log),
 };
 
 const struct conf_command mount_command = {

@@ -1,5 +1,5 @@
 /*
- * command - the verbs of `tarn` that are built in; the others are programs beside it, found and
+ * verbs - the verbs of `tarn` that are built in; the others are programs beside it, found and
  * executed as git does.
  *
  * Each takes argv from its own name on, prints to stdout, puts one line on stderr when it fails and
@@ -7,8 +7,8 @@
  *
  * Threads   main
  */
-#ifndef FS_CLI_COMMAND_H
-#define FS_CLI_COMMAND_H
+#ifndef FS_CLI_VERBS_H
+#define FS_CLI_VERBS_H
 
 int command_umount(int argc, char **argv);
 int command_info(int argc, char **argv);

@@ -1,0 +1,66 @@
+#include "fs/base/command.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/base/log.h"
+
+int command_run(const struct conf_command *conf, void *options, command_work work, int argc,
+                char **argv)
+{
+    struct err e = ERR_INIT;
+    struct conf_result result;
+    if (conf_parse(conf, argc, argv, options, &result, &e)) {
+        (void)fprintf(stderr, "%s: %s\n", conf->name, e.text);
+        return EXIT_USAGE;
+    }
+    enum rc rc = RC_OK;
+    if (result.help_wanted)
+        conf_help(conf, stdout);
+    else
+        rc = work(options, result.arguments, &e);
+    if (rc)
+        (void)fprintf(stderr, "%s: %s\n", conf->name, e.text);
+    conf_release(&result);
+    return rc ? exit_code_of(&e) : EXIT_DONE;
+}
+
+static void list_verbs(const char *program, const struct command_verb *verbs, size_t count,
+                       FILE *to)
+{
+    (void)fprintf(to, "Usage: %s COMMAND [OPTION]... [ARGUMENT]...\n\n", program);
+    for (size_t i = 0; i < count; i++)
+        (void)fprintf(to, "  %-8s %s\n", verbs[i].name, verbs[i].summary);
+    (void)fprintf(to, "\n%s COMMAND --help tells more.\n", program);
+}
+
+int command_dispatch(const char *program, const struct command_verb *verbs, size_t count, int argc,
+                     char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(word, verbs[i].name) == 0)
+            return verbs[i].run(argc - 1, argv + 1);
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        list_verbs(program, verbs, count, stdout);
+        return EXIT_DONE;
+    }
+    if (word[0])
+        (void)fprintf(stderr, "%s: there is no command \"%s\"; see %s --help\n", program, word,
+                      program);
+    else
+        list_verbs(program, verbs, count, stderr);
+    return EXIT_USAGE;
+}
+
+enum rc command_log_init(const char *program, const struct command_log *log, struct err *e)
+{
+    enum log_level level;
+    const bool is_json = strcmp(log->format, "json") == 0;
+    if (log_level_parse(log->level, &level, e))
+        return e->code;
+    if (!is_json && strcmp(log->format, "logfmt") != 0)
+        return err_fail(e, RC_INVALID, "unknown log format \"%s\": logfmt or json", log->format);
+    log_init(program, level, is_json);
+    return RC_OK;
+}
