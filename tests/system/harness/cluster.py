@@ -152,6 +152,8 @@ class Cluster:
 
     def drop_database(self, name):
         """Drop a database with whatever hangs on it: connections, subscriptions, slots."""
+        if not self.process.is_running():
+            self.start()
         with self.connect("postgres") as db:
             known = db.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
         if not known:

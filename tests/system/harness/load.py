@@ -1,14 +1,19 @@
 """A load whose outcome is known exactly: workers that write, fsync and note what must be there.
 
 Contents are made from a seed, so that a byte that belongs elsewhere is recognised as such.
+
+A worker is a process of its own. Were it a thread, whoever starts a program here (PostgreSQL, for
+one) would first close copies of the worker's files, and that waits for the mount, which may be
+waiting for that very PostgreSQL.
 """
 
 import hashlib
+import multiprocessing
 import os
 import random
-import threading
 
 _PERIOD = 65536
+_spawn = multiprocessing.get_context("spawn")
 
 
 def content(seed, length):
@@ -25,43 +30,31 @@ def fsync_directory(path):
         os.close(handle)
 
 
-class Writer(threading.Thread):
-    """Makes, replaces, renames and removes files in a directory of its own until told to stop.
+class Ledger:
+    """What one worker did.
 
     promised: {name: (seed, length)}, noted only after fsync of file and directory returned.
+    started: the same for the last write that was begun.
     uncertain: names whose last operation had not returned when the worker ended.
     """
 
-    def __init__(self, directory, number, largest=1 << 20, expect_death=False):
-        super().__init__(daemon=True)
-        self.directory = directory / f"w{number}"
-        self.largest, self.expect_death = largest, expect_death
-        self.random = random.Random(number)
-        self.promised, self.uncertain, self.started = {}, set(), {}
+    def __init__(self):
+        self.promised, self.started, self.uncertain = {}, {}, set()
         self.problem = None
-        self.operations = 0
+
+
+class _Actor:
+    """The operations of a worker; runs in its process."""
+
+    def __init__(self, directory, number, largest):
+        self.directory, self.largest = directory, largest
+        self.random = random.Random(number)
+        self.ledger = Ledger()
         self._number, self._serial = number, 0
-        self._end = threading.Event()
 
-    def run(self):
-        try:
-            self.directory.mkdir()
-            while not self._end.is_set():
-                self._step()
-                self.operations += 1
-        except OSError as problem:
-            self.problem = problem
-
-    def finish(self, timeout=120):
-        self._end.set()
-        self.join(timeout)
-        assert not self.is_alive(), f"{self.name} hangs after {self.operations} operations"
-        if not self.expect_death and self.problem:
-            raise self.problem
-
-    def _step(self):
+    def step(self):
         choice = self.random.random()
-        if choice < 0.6 or len(self.promised) < 3:
+        if choice < 0.6 or len(self.ledger.promised) < 3:
             self._write(self._fresh_name())
         elif choice < 0.75:
             self._replace(self._any_name())
@@ -75,19 +68,19 @@ class Writer(threading.Thread):
         return f"f{self._serial}"
 
     def _any_name(self):
-        return self.random.choice(sorted(self.promised))
+        return self.random.choice(sorted(self.ledger.promised))
 
     def _write(self, name):
-        seed, length = f"{self._number}/{name}/{self._serial}", self.random.randrange(self.largest)
-        self.uncertain.add(name)
-        self.started[name] = (seed, length)
+        made = f"{self._number}/{name}/{self._serial}", self.random.randrange(self.largest)
+        self.ledger.uncertain.add(name)
+        self.ledger.started[name] = made
         with open(self.directory / name, "wb") as file:
-            file.write(content(seed, length))
+            file.write(content(*made))
             file.flush()
             os.fsync(file.fileno())
         fsync_directory(self.directory)
-        self.promised[name] = (seed, length)
-        self.uncertain.discard(name)
+        self.ledger.promised[name] = made
+        self.ledger.uncertain.discard(name)
 
     def _replace(self, name):
         """The way editors and databases replace a file: write beside, fsync, rename over."""
@@ -96,48 +89,99 @@ class Writer(threading.Thread):
         self._rename(beside, name)
 
     def _rename(self, old, new):
-        self.uncertain |= {old, new}
+        self.ledger.uncertain |= {old, new}
         os.rename(self.directory / old, self.directory / new)
         fsync_directory(self.directory)
-        self.promised[new] = self.promised.pop(old)
-        self.started[new] = self.promised[new]
-        self.uncertain -= {old, new}
+        made = self.ledger.promised.pop(old)
+        self.ledger.promised[new] = self.ledger.started[new] = made
+        self.ledger.uncertain -= {old, new}
 
     def _remove(self, name):
-        self.uncertain.add(name)
+        self.ledger.uncertain.add(name)
         os.unlink(self.directory / name)
         fsync_directory(self.directory)
-        del self.promised[name]
-        self.uncertain.discard(name)
+        del self.ledger.promised[name]
+        self.ledger.uncertain.discard(name)
+
+
+def _work(directory, number, largest, counter, end, pipe):
+    actor = _Actor(directory, number, largest)
+    try:
+        directory.mkdir()
+        while not end.is_set():
+            actor.step()
+            counter.value += 1
+    except OSError as problem:
+        actor.ledger.problem = problem
+    pipe.send(actor.ledger)
+
+
+class Writer:
+    """A worker that makes, replaces, renames and removes files in a directory of its own."""
+
+    def __init__(self, directory, number, largest=1 << 20, expect_death=False):
+        self.directory = directory / f"w{number}"
+        self.expect_death = expect_death
+        self._counter, self._end = _spawn.Value("q", 0), _spawn.Event()
+        self._pipe, far_end = _spawn.Pipe(False)
+        self._process = _spawn.Process(
+            target=_work, daemon=True,
+            args=(self.directory, number, largest, self._counter, self._end, far_end))
+        self._process.start()
+        far_end.close()
+        self._ledger = None
+
+    @property
+    def operations(self):
+        return self._counter.value
+
+    @property
+    def problem(self):
+        """What ended the worker before it was told to end, if anything did."""
+        if self._ledger is None and self._pipe.poll():
+            self._ledger = self._pipe.recv()
+        return self._ledger.problem if self._ledger else None
+
+    @property
+    def promised(self):
+        return self._ledger.promised
+
+    def finish(self, timeout=120):
+        self._end.set()
+        if self._ledger is None:
+            if not self._pipe.poll(timeout):
+                self._process.kill()
+                raise AssertionError(f"a worker hangs after {self.operations} operations")
+            self._ledger = self._pipe.recv()
+        self._process.join(10)
+        if self._ledger.problem and not self.expect_death:
+            raise self._ledger.problem
 
     def check(self, top):
         """Everything that was promised is there with its bytes, and nothing else is."""
         place = top / self.directory.name
+        promised, uncertain = self._ledger.promised, self._ledger.uncertain
         seen = set(os.listdir(place))
-        certain = {name for name in self.promised if name not in self.uncertain}
+        certain = promised.keys() - uncertain
         assert not certain - seen, f"lost: {sorted(certain - seen)} of {place}"
-        assert not seen - certain - self.uncertain, (
-            f"never made or removed: {sorted(seen - certain - self.uncertain)} in {place}")
+        assert not seen - certain - uncertain, (
+            f"never made or removed: {sorted(seen - certain - uncertain)} in {place}")
         for name in certain:
-            seed, length = self.promised[name]
-            assert (place / name).read_bytes() == content(seed, length), f"wrong bytes: {name}"
-        for name in self.uncertain & seen:
+            assert (place / name).read_bytes() == content(*promised[name]), f"wrong bytes: {name}"
+        for name in uncertain & seen:
             self._check_uncertain(place / name, name)
 
     def _check_uncertain(self, path, name):
         """A file whose write was cut off holds its old bytes or a prefix of its new ones."""
         data = path.read_bytes()
-        known = [made for made in (self.promised.get(name), self.started.get(name)) if made]
-        known += [self.promised[n] for n in self.uncertain if n in self.promised]
-        assert any(data == content(seed, length)[:len(data)] for seed, length in known), (
-            f"foreign bytes in {path}")
+        ledger = self._ledger
+        known = [made for made in (ledger.promised.get(name), ledger.started.get(name)) if made]
+        known += [ledger.promised[other] for other in ledger.uncertain if other in ledger.promised]
+        assert any(data == content(*made)[:len(data)] for made in known), f"foreign bytes in {path}"
 
 
 def begin(directory, count, **options):
-    workers = [Writer(directory, number, **options) for number in range(count)]
-    for worker in workers:
-        worker.start()
-    return workers
+    return [Writer(directory, number, **options) for number in range(count)]
 
 
 def finish(workers):
