@@ -1,0 +1,50 @@
+/*
+ * join - one join under way: what it was asked for, both connections, and its parts.
+ *
+ * Private to mirror/join*.c.
+ */
+#ifndef MIRROR_JOIN_H
+#define MIRROR_JOIN_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+#include "fs/meta/finding.h"
+#include "fs/meta/pg.h"
+
+#define JOIN_SITE_MAX 40
+#define JOIN_LOOK_MS  200
+
+struct join_options {
+    const char *primary, *primary_password, *primary_passfile;
+    const char *name, *bucket, *origin;
+    bool check, json;
+};
+
+struct join {
+    const struct join_options *o;
+    const char *url;
+    const char *password; /* at the primary; NULL: as libpq finds it */
+    char slot[JOIN_SITE_MAX + 8];
+    char bucket[PATH_MAX], origin[PATH_MAX]; /* as URLs; "" for none */
+    char target[16];                         /* pg_temp.target_state() */
+    bool has_subscription;
+    struct pg *own, *primary;
+};
+
+/* Reconnect whichever connection broke. */
+MUST_CHECK enum rc join_stay_connected(struct join *j, struct err *e);
+
+/* Connect to both and collect what is found; fills target and has_subscription. */
+MUST_CHECK enum rc join_check(struct join *j, struct findings *found, struct err *e);
+
+/* Everything up to the subscription, anew; what an interrupted join left is taken away. */
+MUST_CHECK enum rc join_make(struct join *j, struct err *e);
+
+/* A subscription is there already: take the lock, and drop it if its slot is gone. */
+MUST_CHECK enum rc join_resume(struct join *j, struct err *e);
+
+/* From the subscription to a mirror that may be mounted, through restarts of either server. */
+MUST_CHECK enum rc join_follow(struct join *j, struct err *e);
+
+#endif
