@@ -318,17 +318,20 @@ static struct program program;
 static enum rc work(UNUSED void *options, const char *const *arguments, struct err *e)
 {
     struct program *p = &program;
-    if (prepare(p, arguments, e) || bring_up(p, e) || serve_until_end(p, e))
+    /* After a success *e may still tell of something that was let pass: it is not looked at. */
+    const bool has_failed = prepare(p, arguments, e) || bring_up(p, e) || serve_until_end(p, e);
+    if (has_failed)
         daemon_failed(&p->start, exit_code_of(e), e->text);
 
     /* What failed first is what the exit code tells; both are said. */
     struct err end = ERR_INIT;
-    if (tear_down(p, &end) && !e->code)
-        *e = end;
-    else if (end.code)
+    const bool is_unclean = tear_down(p, &end) != RC_OK;
+    if (is_unclean && has_failed)
         log_err(LOG_LEVEL_ERROR, &end, "could not leave cleanly");
+    else if (is_unclean)
+        *e = end;
     free(p->redacted_url);
-    return e->code;
+    return has_failed || is_unclean ? e->code : RC_OK;
 }
 
 int main(int argc, char **argv)
