@@ -367,6 +367,7 @@ enum rc meta_slices(struct meta *meta, ino_num ino, uint32_t first, uint32_t cou
     for (uint32_t i = 0; !rc && i < count; i++)
         rc = view_of(node, first + i, &views[i], e);
     leave();
+    clock_sleep_until(clock_deadline(atomic_load(&world.slices_delay_ms)));
     return rc;
 }
 

@@ -24,8 +24,9 @@ struct world_switches {
     _Atomic unsigned failing_puts; /* so many of the next puts fail with RC_UNAVAILABLE */
     _Atomic unsigned put_delay_ms;
     _Atomic unsigned get_delay_ms;
-    _Atomic int commit_outcome;      /* enum rc of every commit */
-    atomic_bool loses_commit_answer; /* of the next one, once */
+    _Atomic unsigned slices_delay_ms; /* between the look and the answer */
+    _Atomic int commit_outcome;       /* enum rc of every commit */
+    atomic_bool loses_commit_answer;  /* of the next one, once */
     _Atomic unsigned commits, slice_reads, opens, releases, puts, gets;
     _Atomic unsigned slices_committed;
 };
