@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness.check import assert_consistent
+from harness.wait import wait_for
 
 # How long the kernel may keep attributes, and a little.
 ATTRIBUTES_EXPIRED = 1.2
@@ -17,6 +18,9 @@ def test_a_commit_whose_answer_stays_lost_is_found_out_by_the_next_fsync(volume,
         with open(mount.path("f"), "wb", buffering=0) as file:
             file.write(b"a" * 5000)
             os.fsync(file.fileno())
+            # The first statistics of a directory are counted, and then hold what comes next, too.
+            wait_for("the directory's statistics are made",
+                     lambda: volume.value("SELECT count(*) FROM jfs_dir_stats WHERE inode = 1"))
             file.write(b"b" * 5000)
             proxy.lose_answer("tarn_1.write", then_refuse=True)
             with pytest.raises(OSError):
