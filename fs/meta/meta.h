@@ -75,10 +75,14 @@ struct meta_vitals {
 /*
  * The heartbeat: extend the session by the database's clock, re-read format and counters.
  *
- * RC_STALE    the session was reaped; a new one has been begun, locks are lost
+ * RC_STALE    the session was ended by another client: what was held under it is lost. Let all of
+ *             that go, then meta_session_renew(); until then every mutation answers RC_STALE
  * RC_INVALID  the volume is another one now (UUID changed or row gone): the mount must end
  */
 MUST_CHECK enum rc meta_refresh(struct meta *meta, struct meta_vitals *out, struct err *e);
+
+/* Begin the session that follows one that was ended. */
+MUST_CHECK enum rc meta_session_renew(struct meta *meta, struct err *e);
 
 /* Bring the accounting that replies asked for into the database; called each second and at close.
  */

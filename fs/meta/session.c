@@ -190,14 +190,9 @@ uint64_t meta_session_id(const struct meta *meta)
     return lane_session_id((struct lane_session *)(uintptr_t)&meta->session);
 }
 
-static enum rc begin_again(struct meta *meta, uint64_t old_sid, struct err *e)
+enum rc meta_session_renew(struct meta *meta, struct err *e)
 {
-    lane_session_lose(&meta->session, old_sid);
-    if (open_session(meta, e))
-        return e->code;
-    const unsigned long long fresh = lane_session_id(&meta->session);
-    return err_fail(e, RC_STALE, "session %llu was ended by another client; session %llu follows",
-                    (unsigned long long)old_sid, fresh);
+    return open_session(meta, e);
 }
 
 enum rc meta_refresh(struct meta *meta, struct meta_vitals *out, struct err *e)
@@ -208,9 +203,11 @@ enum rc meta_refresh(struct meta *meta, struct meta_vitals *out, struct err *e)
     bool is_over = false;
     if (refresh(meta, sid, out, &is_over, e))
         return e->code;
-    if (sid && (is_over || lane_session_is_lost(&meta->session)))
-        return begin_again(meta, sid, e);
-    return RC_OK;
+    if (sid == 0 || (!is_over && !lane_session_is_lost(&meta->session)))
+        return RC_OK;
+    lane_session_lose(&meta->session, sid);
+    return err_fail(e, RC_STALE, "session %llu was ended by another client",
+                    (unsigned long long)sid);
 }
 
 static void close_session(struct meta *meta, uint64_t sid)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ struct program {
     struct block_cache *cache;
     struct mount mount; /* vfs and session */
     bool is_mounted;
+    atomic_bool is_volume_gone;
     struct serve *serve;
     struct daemon_start *start;
 };
@@ -161,6 +163,14 @@ static void on_invalidate(void *arg, ino_num ino)
     (void)fuse_lowlevel_notify_inval_inode(m->session, ino, 0, 0);
 }
 
+/* The database holds another volume now: whatever is served from here would be wrong. */
+static void on_gone(void *arg, UNUSED const struct err *why)
+{
+    struct program *p = arg;
+    p->is_volume_gone = true;
+    serve_stop(p->serve);
+}
+
 static enum rc compose_fuse_options(const struct program *p, struct buf *out, struct err *e)
 {
     return buf_addf(out, e, "fsname=tarn:%s,subtype=tarn,default_permissions,nosuid,nodev%s%s",
@@ -212,8 +222,11 @@ static enum rc mount_session(struct program *p, struct err *e)
         return err_fail(e, RC_IO, "could not mount on \"%s\"; is /dev/fuse there, and fusermount3?",
                         p->mount_point);
     p->is_mounted = true;
+    if (serve_open(&p->serve, p->mount.session, (unsigned)p->options.threads, e))
+        return e->code;
     vfs_on_invalidate(p->mount.vfs, on_invalidate, &p->mount);
-    return serve_open(&p->serve, p->mount.session, (unsigned)p->options.threads, e);
+    vfs_on_gone(p->mount.vfs, on_gone, p);
+    return RC_OK;
 }
 
 /* ------------------------------------------------------------------------------- the life of it */
@@ -256,6 +269,10 @@ static enum rc serve_until_end(struct program *p, struct err *e)
         return e->code;
     serve_run(p->serve);
     pthread_join(announcer, NULL);
+    if (p->is_volume_gone) {
+        err_fail(e, RC_INVALID, "the database holds another volume now");
+        return err_exits(e, EXIT_FAILED);
+    }
     return RC_OK;
 }
 

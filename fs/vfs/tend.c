@@ -41,13 +41,27 @@ static void volume_gone(struct vfs *vfs, const struct err *why)
         gone(arg, why);
 }
 
+/*
+ * Another client ended the session, because this mount was silent for too long. What was buffered
+ * under it must never reach the volume, for others may have gone on: so it is given up first, and
+ * only then does a new session begin, in which commits are possible again.
+ */
+static void follow_session(struct vfs *vfs, const struct err *why)
+{
+    struct err e = ERR_INIT;
+    log_err(LOG_LEVEL_ERROR, why, "unsaved writes are lost");
+    inode_each(vfs, lose_pending, NULL);
+    if (meta_session_renew(vfs->meta, &e))
+        log_err(LOG_LEVEL_WARN, &e, "could not begin a new session yet");
+    else
+        log_info("session %llu has begun", (unsigned long long)meta_session_id(vfs->meta));
+}
+
 /* What one beat met; a state that lasts is logged when it begins and when it ends. */
 static void note_beat(struct vfs *vfs, enum rc rc, const struct err *e, bool *is_failing)
 {
     if (rc == RC_STALE) {
-        log_err(LOG_LEVEL_ERROR, e,
-                "the session had been ended: unsaved writes and locks are lost");
-        inode_each(vfs, lose_pending, NULL);
+        follow_session(vfs, e);
     } else if (rc == RC_INVALID) {
         if (!*is_failing)
             log_err(LOG_LEVEL_ERROR, e, "the database holds another volume now");

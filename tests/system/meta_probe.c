@@ -430,6 +430,11 @@ static enum rc run_refresh(struct probe *p, struct err *e)
     return json_set_bool(p->out, "format_changed", vitals.format_changed, e);
 }
 
+static enum rc run_renew(struct probe *p, struct err *e)
+{
+    return meta_session_renew(p->meta, e);
+}
+
 static enum rc run_flush(struct probe *p, struct err *e)
 {
     return meta_flush_usage(p->meta, e);
@@ -486,6 +491,7 @@ static const struct verb verbs[] = {
     {"removexattr", "INO NAME", run_removexattr},
     {"statfs", "", run_statfs},
     {"refresh", "", run_refresh},
+    {"renew", "", run_renew},
     {"flush", "", run_flush},
     {"status", "", run_status},
     {"stress", "THREADS ROUNDS", run_stress},

@@ -201,6 +201,9 @@ def test_a_session_ended_by_another_fences_until_a_new_one_begins(site):
         with pytest.raises(Refused) as refused:
             ask("refresh")
         assert refused.value.code == "stale"
+        with pytest.raises(Refused):
+            ask("create", ROOT, "b", FILE)
+        ask("renew")
         assert ask("status")["session"] != sid
         ask("create", ROOT, "b", FILE)
         ask("refresh")
