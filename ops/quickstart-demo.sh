@@ -94,15 +94,15 @@ appears() {
 
 # The lag that a user sees: from the return of a create at the primary to the name at the mirror.
 median_lag() {
-    local i begun
+    local i begun mark
     for ((i = 0; i < 20; i++)); do
-        rm -f "$1/.mark$i"
-        : >"$1/.mark$i"
+        mark=.mark-$EPOCHREALTIME
+        : >"$1/$mark"
         begun=$EPOCHREALTIME
-        until [ -e "$2/.mark$i" ]; do :; done
+        until [ -e "$2/$mark" ]; do :; done
         awk -v a="$begun" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f ms\n", (b - a) * 1000 }'
     done | sort -n | sed -n 10p
-    rm -f "$1"/.mark*
+    rm -f "$1"/.mark-*
 }
 
 is_synced() {
