@@ -15,6 +15,12 @@
 #include <string.h>
 #include <time.h>
 
+/* With _FORTIFY_SOURCE clang has some of them as macros, which cannot be poisoned. */
+#undef sprintf
+#undef vsprintf
+#undef strcpy
+#undef strcat
+
 #pragma GCC poison sprintf vsprintf strcpy strcat strtok atoi gmtime localtime
 
 /* Not poisoned, as a macro of libevent that nobody uses names it: only using it is an error. */
