@@ -41,6 +41,7 @@ struct write_slice {
     bool is_frozen;     /* takes no more data */
     uint32_t block_count, block_capacity;
     uint32_t queued, failed, stored; /* blocks in these states */
+    uint64_t failure;                /* number of its last failed upload; 0: none failed */
     struct write_block **blocks;
     uint64_t born_ms;
     uint64_t uploaded_ms; /* when its first upload was queued; 0: not yet */

@@ -37,6 +37,7 @@ static uint8_t *report(struct write_block *block, enum rc outcome, const struct 
     if (outcome) {
         block->state = BLOCK_FAILED;
         s->failed++;
+        s->failure = ++in->writer.failures;
         keep_trouble_locked(in, e);
     } else {
         block->state = BLOCK_STORED;

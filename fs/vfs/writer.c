@@ -196,22 +196,26 @@ static void freeze_locked(struct inode *in, uint64_t until_seq, struct write_bat
 
 enum progress { PROGRESS_READY, PROGRESS_BUSY, PROGRESS_FAILED };
 
-static enum progress look_locked(const struct inode *in, uint64_t until_seq)
+/*
+ * The first failure after number `since` is told, without waiting for the other blocks: they are
+ * tried again by the background and by others who flush, so there may always be one on its way.
+ */
+static enum progress look_locked(const struct inode *in, uint64_t until_seq, uint64_t since)
 {
-    bool has_failed = false;
+    bool is_busy = false;
     for (const struct write_slice *s = in->writer.first; s && s->seq <= until_seq; s = s->next) {
-        if (s->queued)
-            return PROGRESS_BUSY;
-        has_failed |= s->failed != 0;
+        if (s->failed || (s->failure > since && s->stored < s->block_count))
+            return PROGRESS_FAILED;
+        is_busy |= s->queued != 0;
     }
-    return has_failed ? PROGRESS_FAILED : PROGRESS_READY;
+    return is_busy ? PROGRESS_BUSY : PROGRESS_READY;
 }
 
 /* Wait for uploads and commits until nothing up to until_seq is pending. */
-static enum rc settle_locked(struct inode *in, uint64_t until_seq, struct err *e)
+static enum rc settle_locked(struct inode *in, uint64_t until_seq, uint64_t since, struct err *e)
 {
     while (!in->writer.lost && in->writer.first && in->writer.first->seq <= until_seq) {
-        enum progress progress = look_locked(in, until_seq);
+        enum progress progress = look_locked(in, until_seq, since);
         if (progress == PROGRESS_FAILED)
             return report_trouble_locked(in, e);
         if (progress == PROGRESS_BUSY || in->writer.is_committing) {
@@ -232,13 +236,14 @@ enum rc writer_flush(struct inode *in, struct err *e)
 
     lock_take(&in->lock);
     const uint64_t until_seq = in->writer.last ? in->writer.last->seq : 0;
+    const uint64_t since = in->writer.failures;
     if (!in->writer.lost)
         freeze_locked(in, until_seq, &batch);
     lock_drop(&in->lock);
     upload_batch(in->vfs, &batch);
 
     LOCK_SCOPE(&in->lock);
-    return settle_locked(in, until_seq, e);
+    return settle_locked(in, until_seq, since, e);
 }
 
 static bool is_pending(struct inode *in, uint64_t off, uint64_t size)

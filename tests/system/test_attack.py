@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness.check import assert_consistent
+from harness.site import hide, reveal
 from harness.wait import wait_for
 
 # How long the kernel may keep attributes, and a little.
@@ -77,6 +78,25 @@ def test_a_database_that_is_away_loses_no_write(volume):
             _bring_back(volume, away)
             os.fsync(file.fileno())
         assert mount.path("f").read_bytes() == b"a" * 100 + b"b" * 100
+
+
+def test_fsync_ends_while_the_bucket_is_away(volume):
+    with volume.mount() as mount:
+        with open(mount.path("f"), "wb", buffering=0) as file:
+            os.fsync(file.fileno())
+            hide(volume.bucket)
+            # Slices of different ages, so that the background tries now one and now the other.
+            for number in range(4):
+                os.pwrite(file.fileno(), b"x" * 1000, number * 10_000)
+                time.sleep(2.5)
+            begun = time.monotonic()
+            with pytest.raises(OSError, match="Input/output error"):
+                os.fsync(file.fileno())
+            assert time.monotonic() - begun < 60
+            reveal(volume.bucket)
+            os.fsync(file.fileno())
+        kept = mount.path("f").read_bytes()
+    assert [kept[n * 10_000:n * 10_000 + 1000] for n in range(4)] == [b"x" * 1000] * 4
 
 
 def _take_away(volume):
