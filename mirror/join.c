@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #include "fs/base/clock.h"
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "mirror/join.h"
 #include "mirror/mirror.h"
 
@@ -141,59 +141,32 @@ static enum rc show(const struct findings *found, bool as_json, struct err *e)
         findings_print(found, stdout);
         return RC_OK;
     }
-    auto_buf struct buf text;
-    buf_init(&text, 1 << 20);
-    const char *line;
-    if (json_write(found->list, JSON_INDENT, &text, e) || buf_cstr(&text, &line, e))
-        return e->code;
-    (void)printf("%s\n", line);
-    return RC_OK;
+    return json_print(found->list, stdout, e);
 }
 
-static int refuse(const struct findings *found)
+static enum rc run(void *into, const char *const *arguments, struct err *e)
 {
-    (void)fprintf(stderr, "tarn-mirror: cannot join: %s%s\n", found->first,
-                  found->problems > 1 ? " (and more, see above)" : "");
-    if (strcmp(found->topic, "bucket") == 0)
-        return EXIT_STORE;
-    if (strcmp(found->topic, "primary") == 0)
-        return EXIT_NOT_FORMATTED;
-    return strcmp(found->topic, "privileges") == 0 ? EXIT_DENIED : EXIT_FAILED;
-}
-
-static int run(const struct join_options *o, const char *url)
-{
-    struct err e = ERR_INIT;
-    struct join j = {.o = o, .url = url};
+    const struct join_options *o = into;
+    struct join j = {.o = o, .url = arguments[0]};
     auto_findings struct findings found = {0};
-    enum rc rc = findings_init(&found, &e);
+    enum rc rc = findings_init(&found, e);
     if (!rc)
-        rc = check_options(&j, &e);
+        rc = check_options(&j, e);
     if (!rc)
-        rc = join_check(&j, &found, &e);
+        rc = join_check(&j, &found, e);
     if (!rc)
-        rc = show(&found, o->json, &e);
-    if (!rc && found.problems == 0 && !o->check)
-        rc = carry_out(&j, &e);
+        rc = show(&found, o->json, e);
+    if (!rc && found.problems)
+        rc = findings_refuse(&found, "cannot join", e);
+    if (!rc && !o->check)
+        rc = carry_out(&j, e);
     pg_close(&j.own);
     pg_close(&j.primary);
-    if (rc)
-        return mirror_failed(&e);
-    return found.problems ? refuse(&found) : EXIT_DONE;
+    return rc;
 }
 
 int mirror_join(int argc, char **argv)
 {
-    struct err e = ERR_INIT;
     struct join_options o = {0};
-    struct conf_result result;
-    if (conf_parse(&command, argc, argv, &o, &result, &e))
-        return mirror_failed(&e);
-    int code = EXIT_DONE;
-    if (result.help_wanted)
-        conf_help(&command, stdout);
-    else
-        code = run(&o, result.arguments[0]);
-    conf_release(&result);
-    return code;
+    return command_run(&command, &o, run, argc, argv);
 }

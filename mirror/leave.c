@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "mirror/facts.h"
 #include "mirror/mirror.h"
 
@@ -84,30 +84,19 @@ static enum rc leave(const struct leave_options *o, struct pg *own, struct pg **
     return RC_OK;
 }
 
-static int run(const struct leave_options *o, const char *url)
+static enum rc run(void *into, const char *const *arguments, struct err *e)
 {
-    struct err e = ERR_INIT;
     struct pg *own = NULL, *primary = NULL;
-    enum rc rc = mirror_connect(&own, url, NULL, MIRROR_CONNECT_MS, &e);
+    enum rc rc = mirror_connect(&own, arguments[0], NULL, MIRROR_CONNECT_MS, e);
     if (!rc)
-        rc = leave(o, own, &primary, &e);
+        rc = leave(into, own, &primary, e);
     pg_close(&primary);
     pg_close(&own);
-    return rc ? mirror_failed(&e) : EXIT_DONE;
+    return rc;
 }
 
 int mirror_leave(int argc, char **argv)
 {
-    struct err e = ERR_INIT;
     struct leave_options o = {0};
-    struct conf_result result;
-    if (conf_parse(&command, argc, argv, &o, &result, &e))
-        return mirror_failed(&e);
-    int code = EXIT_DONE;
-    if (result.help_wanted)
-        conf_help(&command, stdout);
-    else
-        code = run(&o, result.arguments[0]);
-    conf_release(&result);
-    return code;
+    return command_run(&command, &o, run, argc, argv);
 }

@@ -2,25 +2,19 @@
  * tarn-mirror: a site that follows. Finds the command and runs it.
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "fs/base/clock.h"
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "fs/base/daemon.h"
 #include "fs/base/log.h"
 #include "mirror/mirror.h"
 
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *summary;
-} commands[] = {
-    {"join", mirror_join, "make an empty database a mirror of a primary"},
-    {"run", mirror_run, "the agent of a mirror site"},
-    {"status", mirror_status, "show the state of a mirror and how far it is behind"},
-    {"leave", mirror_leave, "end the mirror: subscription here, slot at the primary"},
+static const struct command_verb verbs[] = {
+    {"join", "make an empty database a mirror of a primary", mirror_join},
+    {"run", "the agent of a mirror site", mirror_run},
+    {"status", "show the state of a mirror and how far it is behind", mirror_status},
+    {"leave", "end the mirror: subscription here, slot at the primary", mirror_leave},
 };
-#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
 enum rc mirror_connect(struct pg **out, const char *url, const char *password, uint64_t wait_ms,
                        struct err *e)
@@ -68,36 +62,10 @@ enum rc mirror_lock(struct pg *own, bool *is_ours, struct err *e)
     return RC_OK;
 }
 
-int mirror_failed(const struct err *e)
-{
-    (void)fprintf(stderr, "tarn-mirror: %s\n", e->text);
-    return exit_code_of(e);
-}
-
-static void show_help(FILE *to)
-{
-    (void)fprintf(to, "usage: tarn-mirror COMMAND …\n\n");
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        (void)fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
-    (void)fprintf(to, "\ntarn-mirror COMMAND --help shows the options of a command.\n");
-}
-
 int main(int argc, char **argv)
 {
     daemon_harden();
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* steps show as they are done, in a log file too */
-    const char *name = argc > 1 ? argv[1] : "";
     log_init("tarn-mirror", LOG_LEVEL_INFO, false);
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(name, commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
-        show_help(stdout);
-        return EXIT_DONE;
-    }
-    if (name[0])
-        (void)fprintf(stderr, "tarn-mirror: there is no command \"%s\"\n", name);
-    else
-        show_help(stderr);
-    return EXIT_USAGE;
+    return command_dispatch("tarn-mirror", verbs, sizeof(verbs) / sizeof(verbs[0]), argc, argv);
 }

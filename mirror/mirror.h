@@ -39,6 +39,4 @@ MUST_CHECK enum rc mirror_connect_primary(struct pg *own, struct pg **out, uint6
 /* The lock that lets one agent, or one join, work at this mirror at a time. */
 MUST_CHECK enum rc mirror_lock(struct pg *own, bool *is_ours, struct err *e);
 
-int mirror_failed(const struct err *e);
-
 #endif

@@ -10,7 +10,7 @@
 
 #include "fs/base/agent.h"
 #include "fs/base/clock.h"
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "fs/base/log.h"
 #include "fs/base/metric.h"
 #include "mirror/facts.h"
@@ -37,8 +37,7 @@ METRIC_DEFINE(slices_gauge, METRIC_GAUGE, "tarn_mirror_slices_waiting", NULL,
 
 struct run_options {
     const char *metrics;
-    const char *log_level;
-    bool log_json;
+    struct command_log log;
 };
 
 static const struct conf_option options[] = {
@@ -46,15 +45,7 @@ static const struct conf_option options[] = {
      .type = CONF_STRING,
      .help = "serve /metrics, /healthz, /readyz and /v1/status on HOST:PORT",
      .offset = offsetof(struct run_options, metrics)},
-    {.name = "log-level",
-     .type = CONF_STRING,
-     .default_text = "info",
-     .help = "debug, info, warn or error",
-     .offset = offsetof(struct run_options, log_level)},
-    {.name = "log-json",
-     .type = CONF_FLAG,
-     .help = "log JSON instead of logfmt",
-     .offset = offsetof(struct run_options, log_json)},
+    COMMAND_LOG_OPTIONS(struct run_options, log),
 };
 
 static const struct conf_command command = {
@@ -280,17 +271,6 @@ static enum rc look(struct agent *agent, struct mirror *m, struct err *e)
 /* ------------------------------------------------------------------------------------- the agent
  */
 
-static enum rc publish_waiting(struct agent *agent, struct err *e)
-{
-    auto_json struct json *status = json_object_new();
-    if (!status)
-        return err_fail(e, RC_NO_SPACE, "out of memory");
-    if (json_set_string(status, "role", "mirror", e) ||
-        json_set_string(status, "state", "WAITING", e))
-        return e->code;
-    return agent_publish(agent, &status, false, e);
-}
-
 /* Take the lock that lives with the connection; *out says whether it is ours. */
 static enum rc take_lock(struct mirror *m, bool *out, struct err *e)
 {
@@ -303,8 +283,9 @@ static enum rc take_lock(struct mirror *m, bool *out, struct err *e)
     return RC_OK;
 }
 
-static enum rc turn(struct agent *agent, struct mirror *m, struct err *e)
+static enum rc turn(struct agent *agent, void *arg, struct err *e)
 {
+    struct mirror *m = arg;
     if (!m->own || !pg_is_open(m->own)) {
         m->has_lock = false;
         if (mirror_reconnect(&m->own, m->url, NULL, e))
@@ -314,16 +295,7 @@ static enum rc turn(struct agent *agent, struct mirror *m, struct err *e)
     bool is_ours = false;
     if (take_lock(m, &is_ours, e))
         return e->code;
-    return is_ours ? look(agent, m, e) : publish_waiting(agent, e);
-}
-
-static enum rc work(struct agent *agent, void *arg, struct err *e)
-{
-    struct err ignored = ERR_INIT;
-    enum rc rc = turn(agent, arg, e);
-    if (rc && publish_waiting(agent, &ignored))
-        log_err(LOG_LEVEL_WARN, &ignored, "could not publish the status");
-    return rc;
+    return is_ours ? look(agent, m, e) : agent_publish_waiting(agent, e);
 }
 
 /* The first connection is not retried: a wrong URL is the caller's to know at once. */
@@ -335,41 +307,27 @@ static enum rc begin(struct mirror *m, struct err *e)
     return facts_read(m->own, &f, e);
 }
 
-static int run(const struct run_options *o, const char *url)
+static enum rc run(void *into, const char *const *arguments, struct err *e)
 {
-    struct err e = ERR_INIT;
-    struct mirror m = {.url = url};
+    const struct run_options *o = into;
+    struct mirror m = {.url = arguments[0]};
     const struct agent_options agent = {
-        .listen = o->metrics, .period_ms = LOOK_MS, .work = work, .arg = &m};
-    enum rc rc = begin(&m, &e);
+        .listen = o->metrics, .period_ms = LOOK_MS, .role = "mirror", .work = turn, .arg = &m};
+    if (command_log_init("tarn-mirror", &o->log, e))
+        return e->code;
+    agent_hold_signals();
+    enum rc rc = begin(&m, e);
     if (!rc)
-        rc = agent_run(&agent, &e);
+        rc = agent_run(&agent, e);
     pg_close(&m.primary);
     pg_close(&m.own);
-    if (rc)
-        return mirror_failed(&e);
-    log_info("ended");
-    return EXIT_DONE;
+    if (!rc)
+        log_info("ended");
+    return rc;
 }
 
 int mirror_run(int argc, char **argv)
 {
-    struct err e = ERR_INIT;
     struct run_options o = {0};
-    struct conf_result result;
-    if (conf_parse(&command, argc, argv, &o, &result, &e))
-        return mirror_failed(&e);
-    enum log_level level = LOG_LEVEL_INFO;
-    int code = EXIT_DONE;
-    if (result.help_wanted) {
-        conf_help(&command, stdout);
-    } else if (log_level_parse(o.log_level, &level, &e)) {
-        code = mirror_failed(&e);
-    } else {
-        log_init("tarn-mirror", level, o.log_json);
-        agent_hold_signals();
-        code = run(&o, result.arguments[0]);
-    }
-    conf_release(&result);
-    return code;
+    return command_run(&command, &o, run, argc, argv);
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fs/base/clock.h"
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "mirror/facts.h"
 #include "mirror/mirror.h"
 
@@ -77,55 +77,50 @@ static void print_for_people(const struct facts *f, const struct facts_primary *
 static enum rc print_json(const struct facts *f, const struct facts_primary *p, struct err *e)
 {
     auto_json struct json *document = NULL;
-    auto_buf struct buf text;
-    buf_init(&text, 1 << 20);
-    const char *line;
-    if (facts_document(f, p, &document, e) || json_write(document, JSON_INDENT, &text, e) ||
-        buf_cstr(&text, &line, e))
+    if (facts_document(f, p, &document, e))
         return e->code;
-    (void)printf("%s\n", line);
-    return RC_OK;
+    return json_print(document, stdout, e);
 }
 
-static enum rc show(const struct status_options *o, struct pg *own, int *code, struct err *e)
+/* Whether it may be mounted and relied on is the exit code. */
+static enum rc judge(const struct facts *f, struct err *e)
+{
+    bool is_lost = mirror_state_parse(f->state) == MIRROR_LOST;
+    if (f->is_ready && !is_lost)
+        return RC_OK;
+    err_fail(e, RC_STALE,
+             is_lost ? "mirror \"%s\" is LOST and must be seeded again"
+                     : "mirror \"%s\" is not consistent yet",
+             f->name);
+    return err_exits(e, EXIT_NOT_READY);
+}
+
+static enum rc show(const struct status_options *o, struct pg *own, struct err *e)
 {
     auto_facts struct facts f = {0};
     struct facts_primary p;
     if (facts_read(own, &f, e))
         return e->code;
     ask_primary(own, &f, &p);
-    bool is_lost = mirror_state_parse(f.state) == MIRROR_LOST;
-    *code = f.is_ready && !is_lost ? EXIT_DONE : EXIT_NOT_READY;
-    if (o->json)
-        return print_json(&f, &p, e);
-    print_for_people(&f, &p);
-    return RC_OK;
+    if (!o->json)
+        print_for_people(&f, &p);
+    else if (print_json(&f, &p, e))
+        return e->code;
+    return judge(&f, e);
 }
 
-static int run(const struct status_options *o, const char *url)
+static enum rc run(void *into, const char *const *arguments, struct err *e)
 {
-    struct err e = ERR_INIT;
     struct pg *own = NULL;
-    int code = EXIT_DONE;
-    enum rc rc = mirror_connect(&own, url, NULL, MIRROR_CONNECT_MS, &e);
+    enum rc rc = mirror_connect(&own, arguments[0], NULL, MIRROR_CONNECT_MS, e);
     if (!rc)
-        rc = show(o, own, &code, &e);
+        rc = show(into, own, e);
     pg_close(&own);
-    return rc ? mirror_failed(&e) : code;
+    return rc;
 }
 
 int mirror_status(int argc, char **argv)
 {
-    struct err e = ERR_INIT;
     struct status_options o = {0};
-    struct conf_result result;
-    if (conf_parse(&command, argc, argv, &o, &result, &e))
-        return mirror_failed(&e);
-    int code = EXIT_DONE;
-    if (result.help_wanted)
-        conf_help(&command, stdout);
-    else
-        code = run(&o, result.arguments[0]);
-    conf_release(&result);
-    return code;
+    return command_run(&command, &o, run, argc, argv);
 }

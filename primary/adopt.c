@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "fs/base/clock.h"
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "fs/base/json.h"
 #include "fs/meta/finding.h"
 #include "primary/epoch.h"
@@ -97,17 +97,12 @@ static enum rc show(struct findings *found, struct json **steps, bool as_json, s
     if (!as_json)
         return RC_OK;
     auto_json struct json *document = json_object_new();
-    auto_buf struct buf text;
-    buf_init(&text, 1 << 20);
-    const char *line;
     if (!document)
         return err_fail(e, RC_NO_SPACE, "out of memory");
     if (json_set_bool(document, "adopted", found->problems == 0, e) ||
-        json_set(document, "findings", &found->list, e) || json_set(document, "steps", steps, e) ||
-        json_write(document, JSON_INDENT, &text, e) || buf_cstr(&text, &line, e))
+        json_set(document, "findings", &found->list, e) || json_set(document, "steps", steps, e))
         return e->code;
-    (void)printf("%s\n", line);
-    return RC_OK;
+    return json_print(document, stdout, e);
 }
 
 /* Find, and take when nothing stands against it. */
@@ -140,35 +135,23 @@ static enum rc raise_epoch(const struct adopt_options *o, const char *url, struc
     return note_step(o->json ? steps : NULL, step, e);
 }
 
-static int run(const struct adopt_options *o, const char *url)
+static enum rc run(void *into, const char *const *arguments, struct err *e)
 {
-    struct err e = ERR_INIT;
+    const struct adopt_options *o = into;
     auto_findings struct findings found = {0};
     auto_json struct json *steps = json_array_new();
-    if (!steps || findings_init(&found, &e))
-        return primary_failed(&e);
-    enum rc rc = adopt(o, url, &found, steps, &e);
-    if (!rc && found.problems == 0 && o->raise_epoch && !o->check)
-        rc = raise_epoch(o, url, steps, &e);
+    enum rc rc = steps ? findings_init(&found, e) : err_fail(e, RC_NO_SPACE, "out of memory");
     if (!rc)
-        rc = show(&found, &steps, o->json, &e);
-    if (rc)
-        return primary_failed(&e);
-    return found.problems ? primary_refusal(&found, "cannot adopt") : EXIT_DONE;
+        rc = adopt(o, arguments[0], &found, steps, e);
+    if (!rc && found.problems == 0 && o->raise_epoch && !o->check)
+        rc = raise_epoch(o, arguments[0], steps, e);
+    if (!rc)
+        rc = show(&found, &steps, o->json, e);
+    return rc || found.problems == 0 ? rc : findings_refuse(&found, "cannot adopt", e);
 }
 
 int primary_adopt(int argc, char **argv)
 {
-    struct err e = ERR_INIT;
     struct adopt_options o = {0};
-    struct conf_result result;
-    if (conf_parse(&command, argc, argv, &o, &result, &e))
-        return primary_failed(&e);
-    int code = EXIT_DONE;
-    if (result.help_wanted)
-        conf_help(&command, stdout);
-    else
-        code = run(&o, result.arguments[0]);
-    conf_release(&result);
-    return code;
+    return command_run(&command, &o, run, argc, argv);
 }

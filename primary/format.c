@@ -18,9 +18,10 @@
 #include <string.h>
 
 #include "fs/base/clock.h"
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "fs/base/json.h"
 #include "fs/base/log.h"
+#include "fs/meta/finding.h"
 #include "fs/meta/format.h"
 #include "fs/meta/meta_install.h"
 #include "fs/store/layers.h"
@@ -348,48 +349,32 @@ static void show(const struct making *m, bool as_json)
         (void)printf("done     volume \"%s\", UUID %s\n", m->format->name, m->format->uuid);
 }
 
-static int refuse(const struct findings *found)
+static enum rc run(void *into, const char *const *arguments, struct err *e)
 {
-    int code = primary_refusal(found, "cannot format");
-    return strcmp(found->topic, "bucket") == 0 ? EXIT_STORE : code;
-}
-
-static int run(const struct format_options *o, const char *url, const char *name)
-{
-    struct err e = ERR_INIT;
+    const struct format_options *o = into;
     struct making m = {0};
     auto_findings struct findings found = {0};
     auto_json struct json *steps = json_array_new();
     buf_init(&m.row, FORMAT_BYTES_MAX);
-    enum rc rc = steps ? findings_init(&found, &e) : err_fail(&e, RC_NO_SPACE, "out of memory");
+    enum rc rc = steps ? findings_init(&found, e) : err_fail(e, RC_NO_SPACE, "out of memory");
     if (!rc)
-        rc = compose(o, name, &m, &e);
+        rc = compose(o, arguments[1], &m, e);
     if (!rc)
-        rc = check(url, &m, &found, &e);
+        rc = check(arguments[0], &m, &found, e);
     if (!rc && !o->json)
         findings_print(&found, stdout);
-    if (!rc && found.problems == 0)
-        rc = make(&m, o->site, o->json ? steps : NULL, &e);
-    if (!rc && found.problems == 0)
+    if (!rc && found.problems)
+        rc = findings_refuse(&found, "cannot format", e);
+    if (!rc)
+        rc = make(&m, o->site, o->json ? steps : NULL, e);
+    if (!rc)
         show(&m, o->json);
     release(&m);
-    if (rc)
-        return primary_failed(&e);
-    return found.problems ? refuse(&found) : EXIT_DONE;
+    return rc;
 }
 
 int primary_format(int argc, char **argv)
 {
-    struct err e = ERR_INIT;
     struct format_options o = {0};
-    struct conf_result result;
-    if (conf_parse(&command, argc, argv, &o, &result, &e))
-        return primary_failed(&e);
-    int code = EXIT_DONE;
-    if (result.help_wanted)
-        conf_help(&command, stdout);
-    else
-        code = run(&o, result.arguments[0], result.arguments[1]);
-    conf_release(&result);
-    return code;
+    return command_run(&command, &o, run, argc, argv);
 }

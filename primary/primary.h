@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 #include "fs/base/err.h"
-#include "fs/meta/finding.h"
+#include "fs/base/json.h"
 #include "fs/meta/pg.h"
 
 int primary_format(int argc, char **argv);
@@ -32,11 +32,5 @@ MUST_CHECK enum rc primary_take(struct pg *pg, const char *site, struct json *st
 
 /* Fail: there is no schema tarn here. Exits with EXIT_NOT_FORMATTED. */
 enum rc primary_not_adopted(struct err *e);
-
-/* The exit code of a check that found problems. */
-int primary_refusal(const struct findings *f, const char *what);
-
-/* Print the one line and answer the exit code of e. */
-int primary_failed(const struct err *e);
 
 #endif

@@ -15,7 +15,7 @@
 
 #include "fs/base/agent.h"
 #include "fs/base/clock.h"
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "fs/base/log.h"
 #include "fs/base/metric.h"
 #include "fs/base/url.h"
@@ -36,8 +36,7 @@ METRIC_DEFINE(epoch_age, METRIC_GAUGE, "tarn_epoch_object_ok", NULL,
 struct run_options {
     const char *metrics;
     const char *bucket;
-    const char *log_level;
-    bool log_json;
+    struct command_log log;
 };
 
 static const struct conf_option options[] = {
@@ -49,15 +48,7 @@ static const struct conf_option options[] = {
      .type = CONF_STRING,
      .help = "where the bucket is, instead of what the volume says",
      .offset = offsetof(struct run_options, bucket)},
-    {.name = "log-level",
-     .type = CONF_STRING,
-     .default_text = "info",
-     .help = "debug, info, warn or error",
-     .offset = offsetof(struct run_options, log_level)},
-    {.name = "log-json",
-     .type = CONF_FLAG,
-     .help = "log JSON instead of logfmt",
-     .offset = offsetof(struct run_options, log_json)},
+    COMMAND_LOG_OPTIONS(struct run_options, log),
 };
 
 static const struct conf_command command = {
@@ -131,30 +122,15 @@ static enum rc refresh_epoch(struct primary *p, struct err *e)
     return RC_OK;
 }
 
-static enum rc add_head(struct json *status, const char *state, struct err *e)
-{
-    if (json_set_string(status, "role", "primary", e))
-        return e->code;
-    return json_set_string(status, "state", state, e);
-}
-
-static enum rc publish_waiting(struct agent *agent, struct err *e)
-{
-    auto_json struct json *status = json_object_new();
-    if (!status)
-        return err_fail(e, RC_NO_SPACE, "out of memory");
-    if (add_head(status, "WAITING", e))
-        return e->code;
-    return agent_publish(agent, &status, false, e);
-}
-
 static enum rc publish(struct agent *agent, const struct primary *p, int64_t seq,
                        struct json **slots, struct err *e)
 {
     auto_json struct json *status = json_object_new();
     if (!status)
         return err_fail(e, RC_NO_SPACE, "out of memory");
-    if (add_head(status, "PRIMARY", e) || json_set_int(status, "epoch", p->mark.epoch, e) ||
+    if (json_set_string(status, "role", "primary", e) ||
+        json_set_string(status, "state", "PRIMARY", e) ||
+        json_set_int(status, "epoch", p->mark.epoch, e) ||
         json_set_string(status, "system_identifier", p->mark.system_identifier, e) ||
         json_set_int(status, "next_chunk", p->mark.next_chunk, e) ||
         json_set_int(status, "heartbeat_seq", seq, e) ||
@@ -209,8 +185,9 @@ static enum rc supervise(struct agent *agent, struct primary *p, struct err *e)
     return publish(agent, p, seq, &slots, e);
 }
 
-static enum rc turn(struct agent *agent, struct primary *p, struct err *e)
+static enum rc turn(struct agent *agent, void *arg, struct err *e)
 {
+    struct primary *p = arg;
     if (!p->pg || !pg_is_open(p->pg)) {
         pg_close(&p->pg);
         p->has_lock = false;
@@ -221,17 +198,7 @@ static enum rc turn(struct agent *agent, struct primary *p, struct err *e)
     bool is_ours = false;
     if (take_lock(p, &is_ours, e))
         return e->code;
-    return is_ours ? supervise(agent, p, e) : publish_waiting(agent, e);
-}
-
-/* Whatever fails, the agent shows itself as not ready until it works again. */
-static enum rc work(struct agent *agent, void *arg, struct err *e)
-{
-    struct err ignored = ERR_INIT;
-    enum rc rc = turn(agent, arg, e);
-    if (rc && publish_waiting(agent, &ignored))
-        log_err(LOG_LEVEL_WARN, &ignored, "could not publish the status");
-    return rc;
+    return is_ours ? supervise(agent, p, e) : agent_publish_waiting(agent, e);
 }
 
 /* The first connection is not retried: a wrong URL is the caller's to know at once. */
@@ -242,42 +209,28 @@ static enum rc begin(struct primary *p, struct err *e)
     return epoch_of_database(p->pg, &p->mark, e);
 }
 
-static int run(const struct run_options *o, const char *url)
+static enum rc run(void *into, const char *const *arguments, struct err *e)
 {
-    struct err e = ERR_INIT;
-    struct primary p = {.url = url, .options = o, .epoch_was_ok = true};
+    const struct run_options *o = into;
+    struct primary p = {.url = arguments[0], .options = o, .epoch_was_ok = true};
     const struct agent_options agent = {
-        .listen = o->metrics, .period_ms = BEAT_MS, .work = work, .arg = &p};
-    enum rc rc = begin(&p, &e);
+        .listen = o->metrics, .period_ms = BEAT_MS, .role = "primary", .work = turn, .arg = &p};
+    if (command_log_init("tarn-primary", &o->log, e))
+        return e->code;
+    agent_hold_signals();
+    enum rc rc = begin(&p, e);
     if (!rc)
-        rc = agent_run(&agent, &e);
+        rc = agent_run(&agent, e);
     slots_close(&p.slots);
     volume_close(&p.volume);
     pg_close(&p.pg);
-    if (rc)
-        return primary_failed(&e);
-    log_info("ended");
-    return EXIT_DONE;
+    if (!rc)
+        log_info("ended");
+    return rc;
 }
 
 int primary_run(int argc, char **argv)
 {
-    struct err e = ERR_INIT;
     struct run_options o = {0};
-    struct conf_result result;
-    if (conf_parse(&command, argc, argv, &o, &result, &e))
-        return primary_failed(&e);
-    enum log_level level = LOG_LEVEL_INFO;
-    int code = EXIT_DONE;
-    if (result.help_wanted) {
-        conf_help(&command, stdout);
-    } else if (log_level_parse(o.log_level, &level, &e)) {
-        code = primary_failed(&e);
-    } else {
-        log_init("tarn-primary", level, o.log_json);
-        agent_hold_signals();
-        code = run(&o, result.arguments[0]);
-    }
-    conf_release(&result);
-    return code;
+    return command_run(&command, &o, run, argc, argv);
 }

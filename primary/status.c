@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "fs/base/clock.h"
-#include "fs/base/conf.h"
+#include "fs/base/command.h"
 #include "fs/base/json.h"
 #include "primary/primary.h"
 
@@ -76,45 +76,24 @@ static void print_for_people(const struct json *status)
         (void)printf("mirror   none\n");
 }
 
-static enum rc print_json(const struct json *status, struct err *e)
+static enum rc run(void *into, const char *const *arguments, struct err *e)
 {
-    auto_buf struct buf text;
-    buf_init(&text, 1 << 20);
-    const char *line;
-    if (json_write(status, JSON_INDENT, &text, e) || buf_cstr(&text, &line, e))
-        return e->code;
-    (void)printf("%s\n", line);
-    return RC_OK;
-}
-
-static int run(const struct status_options *o, const char *url)
-{
-    struct err e = ERR_INIT;
+    const struct status_options *o = into;
     auto_json struct json *status = NULL;
-    if (ask(url, &status, &e))
-        return primary_failed(&e);
+    if (ask(arguments[0], &status, e))
+        return e->code;
     if (!o->json)
         print_for_people(status);
-    else if (print_json(status, &e))
-        return primary_failed(&e);
+    else if (json_print(status, stdout, e))
+        return e->code;
     if (strcmp(json_get_string(status, "role", ""), "primary") == 0)
-        return EXIT_DONE;
-    (void)fprintf(stderr, "tarn-primary: this database is a mirror\n");
-    return EXIT_NOT_READY;
+        return RC_OK;
+    err_fail(e, RC_INVALID, "this database is a mirror");
+    return err_exits(e, EXIT_NOT_READY);
 }
 
 int primary_status(int argc, char **argv)
 {
-    struct err e = ERR_INIT;
     struct status_options o = {0};
-    struct conf_result result;
-    if (conf_parse(&command, argc, argv, &o, &result, &e))
-        return primary_failed(&e);
-    int code = EXIT_DONE;
-    if (result.help_wanted)
-        conf_help(&command, stdout);
-    else
-        code = run(&o, result.arguments[0]);
-    conf_release(&result);
-    return code;
+    return command_run(&command, &o, run, argc, argv);
 }

@@ -70,6 +70,25 @@ enum rc agent_publish(struct agent *agent, struct json **status, bool is_ready, 
     return RC_OK;
 }
 
+enum rc agent_publish_waiting(struct agent *agent, struct err *e)
+{
+    auto_json struct json *status = json_object_new();
+    if (!status)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (json_set_string(status, "role", agent->options->role, e) ||
+        json_set_string(status, "state", "WAITING", e))
+        return e->code;
+    return agent_publish(agent, &status, false, e);
+}
+
+/* What was published before the failure is not true any more. */
+static void show_failure(struct agent *agent)
+{
+    struct err e = ERR_INIT;
+    if (agent_publish_waiting(agent, &e))
+        log_err(LOG_LEVEL_WARN, &e, "could not show that the agent waits");
+}
+
 static enum rc serve_status(void *arg, struct buf *out, int *status, struct err *e)
 {
     struct agent *agent = arg;
@@ -100,6 +119,7 @@ static enum rc turn(struct agent *agent, uint64_t *pause_ms, struct err *e)
         *pause_ms = 0;
         return RC_OK;
     }
+    show_failure(agent);
     if (!is_passing(rc))
         return rc;
     metric_add(&failures, 1);

@@ -1,13 +1,15 @@
 #include "fs/base/json.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include <jansson.h>
 
 #include "fs/base/utf8.h"
 
-#define MOST_TEXT_BYTES (16U << 20)
-#define MOST_NESTING    64
+#define MOST_TEXT_BYTES    (16U << 20)
+#define MOST_NESTING       64
+#define MOST_PRINTED_BYTES ((size_t)256 << 20)
 
 /*
  * A struct json is a json_t under another name, never defined: nobody else sees jansson. Const is
@@ -239,4 +241,15 @@ enum rc json_write(const struct json *value, enum json_style style, struct buf *
         return RC_OK;
     out->size = before;
     return e->code ? e->code : err_fail(e, RC_NO_SPACE, "could not write a JSON document");
+}
+
+enum rc json_print(const struct json *value, FILE *to, struct err *e)
+{
+    auto_buf struct buf text;
+    buf_init(&text, MOST_PRINTED_BYTES);
+    if (json_write(value, JSON_INDENT, &text, e) || buf_add_str(&text, "\n", e))
+        return e->code;
+    if (fwrite(text.data, 1, text.size, to) != text.size || fflush(to) != 0)
+        return err_os(e, errno, "could not print a JSON document");
+    return RC_OK;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "fs/base/buf.h"
 #include "fs/base/err.h"
@@ -58,5 +59,7 @@ MUST_CHECK enum rc json_append(struct json *array, struct json **child, struct e
 enum json_style { JSON_COMPACT, JSON_INDENT, JSON_LINES };
 MUST_CHECK enum rc json_write(const struct json *value, enum json_style style, struct buf *out,
                               struct err *e);
+/* The document for a reader, indented, with a newline at its end. */
+MUST_CHECK enum rc json_print(const struct json *value, FILE *to, struct err *e);
 
 #endif

@@ -50,21 +50,10 @@ static void print_member(const char *name, const struct json *value, void *arg)
     }
 }
 
-static enum rc print_json(const struct json *doc, struct err *e)
-{
-    auto_buf struct buf text;
-    buf_init(&text, MAX_DOCUMENT_BYTES);
-    const char *line;
-    if (json_write(doc, JSON_INDENT, &text, e) || buf_cstr(&text, &line, e))
-        return e->code;
-    puts(line);
-    return RC_OK;
-}
-
 enum rc print_document(const struct json *doc, bool as_json, struct err *e)
 {
     if (as_json)
-        return print_json(doc, e);
+        return json_print(doc, stdout, e);
     json_each(doc, print_member, stdout);
     return RC_OK;
 }

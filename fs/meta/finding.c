@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "fs/base/conf.h"
 #include "fs/meta/meta_install.h"
 #include "schema/schema.h"
 
@@ -97,4 +98,23 @@ void findings_print(const struct findings *f, FILE *to)
                       json_get_string(item, "topic", ""), json_get_string(item, "finding", ""),
                       mend ? "; mend with: " : "", mend ? mend : "");
     }
+}
+
+enum rc findings_refuse(const struct findings *f, const char *what, struct err *e)
+{
+    static const struct {
+        const char *topic;
+        int exit_code;
+    } special[] = {
+        {"volume", EXIT_NOT_FORMATTED},
+        {"primary", EXIT_NOT_FORMATTED},
+        {"privileges", EXIT_DENIED},
+        {"bucket", EXIT_STORE},
+    };
+    err_fail(e, RC_INVALID, "%s: %s%s", what, f->first,
+             f->problems > 1 ? " (and more, see above)" : "");
+    for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++)
+        if (strcmp(f->topic, special[i].topic) == 0)
+            return err_exits(e, special[i].exit_code);
+    return err_exits(e, EXIT_FAILED);
 }

@@ -49,4 +49,7 @@ MUST_CHECK enum rc findings_add(struct findings *f, enum finding_level level, co
 /* One line each, as "level  topic: finding; mend with: …". */
 void findings_print(const struct findings *f, FILE *to);
 
+/* Fail with the first problem, as "what: sentence"; its topic says how the program exits. */
+enum rc findings_refuse(const struct findings *f, const char *what, struct err *e);
+
 #endif
