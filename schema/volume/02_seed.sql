@@ -19,4 +19,7 @@ BEGIN
     SELECT inode, 2, 0, mode, 0, 0, _now, _now, _now, 2, 4096, 0, 1, 0, 0, 0
       FROM (VALUES (1, 511), (9223372032828243968, 365)) AS seed (inode, mode)
      WHERE inode = 1 OR (_format::jsonb ->> 'TrashDays')::int8 > 0;
+    -- Counted at the first flush instead, it would hold what other clients have yet to flush, twice.
+    INSERT INTO public.jfs_dir_stats (inode, data_length, used_space, used_inodes)
+    SELECT 1, 0, 0, 0 WHERE (_format::jsonb ->> 'DirStats')::bool;
 END $$;

@@ -179,8 +179,7 @@ class Books:
         self.volume = volume
         self.sums = {}
         self.lock = threading.Lock()
-        # The root's row is not there from the start; inode numbers of tests are below this.
-        volume.db.execute("INSERT INTO jfs_dir_stats VALUES (1, 0, 0, 0)")
+        # Inode numbers of tests are below this.
         volume.db.execute("UPDATE jfs_counter SET value = 1099511627776 WHERE name = 'nextInode'")
 
     def enter(self, *replies):
