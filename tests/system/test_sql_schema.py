@@ -72,7 +72,7 @@ def test_a_new_volume_holds_what_a_stock_client_leaves_after_format(cluster, dat
     assert volume.value("SELECT count(*) FROM jfs_node WHERE atime <> mtime OR mtime <> ctime"
                         " OR abs(mtime - extract(epoch FROM now()) * 1e6) > 60e6") == 0
     rows = {table: len(lines) for table, lines in volume.contents().items() if lines}
-    # A stock client makes the root's statistics at its first flush and counts what is pending twice.
+    # A stock client counts them at its first flush, and what is pending then twice.
     assert rows == {"jfs_counter": 6, "jfs_node": len(nodes), "jfs_setting": 1, "jfs_dir_stats": 1}
     assert volume.query("SELECT * FROM jfs_dir_stats") == [(ROOT, 0, 0, 0)]
     assert json.loads(volume.value("SELECT value FROM jfs_setting"))["TrashDays"] == trash_days
