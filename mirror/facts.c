@@ -95,6 +95,7 @@ void facts_ask_primary(struct pg *primary, const char *slot, struct facts_primar
     out->has_slot = !pg_is_null(row, 0, pg_column(row, "active"));
     (void)snprintf(out->wal_status, sizeof(out->wal_status), "%s", status ? status : "lost");
     out->lag_bytes = number(row, "lag_bytes");
+    out->tables = pg_get_int4(row, 0, pg_column(row, "tables"));
 }
 
 int64_t facts_lag_bytes(const struct facts *f, const struct facts_primary *p)

@@ -17,6 +17,7 @@ struct facts_primary {
     bool has_slot;
     char wal_status[16];
     int64_t lag_bytes;
+    int tables; /* that are published */
 };
 
 /* Text is borrowed from row; NULL where the database has NULL. */

@@ -29,17 +29,22 @@ struct join {
     char bucket[PATH_MAX], origin[PATH_MAX]; /* as URLs; "" for none */
     char target[16];                         /* pg_temp.target_state() */
     bool has_subscription;
+    unsigned shards; /* of the volume; 0, 1: none */
     struct pg *own, *primary;
+    bool has_lock; /* lives as long as own */
 };
 
-/* Reconnect whichever connection broke. */
-MUST_CHECK enum rc join_stay_connected(struct join *j, struct err *e);
-
-/* Connect to both and collect what is found; fills target and has_subscription. */
+/* Connect to both and collect what is found; fills shards, target and has_subscription. */
 MUST_CHECK enum rc join_check(struct join *j, struct findings *found, struct err *e);
 
 /* Everything up to the subscription, anew; what an interrupted join left is taken away. */
 MUST_CHECK enum rc join_make(struct join *j, struct err *e);
+
+/*
+ * Take the lock of this mirror on the connection own, waiting a moment for that of a killed join.
+ * RC_EXISTS: another join or agent is at work.
+ */
+MUST_CHECK enum rc join_lock(struct join *j, struct err *e);
 
 /* A subscription is there already: take the lock, and drop it if its slot is gone. */
 MUST_CHECK enum rc join_resume(struct join *j, struct err *e);

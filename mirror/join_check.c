@@ -31,6 +31,16 @@ static enum rc read_clock(struct pg *pg, const char *sql, int64_t *us, char syst
     return RC_OK;
 }
 
+static enum rc read_shards(struct join *j, struct err *e)
+{
+    auto_result struct pg_result *row = NULL;
+    if (pg_call(j->primary, "SELECT * FROM tarn_1.shards()", NULL, 0,
+                clock_deadline(MIRROR_CALL_MS), &row, e))
+        return err_note(e, "could not ask the primary for the volume's shards");
+    j->shards = pg_rows(row) == 1 ? (unsigned)pg_get_int4(row, 0, 0) : 0;
+    return RC_OK;
+}
+
 static enum rc check_primary(struct join *j, struct findings *found, struct err *e)
 {
     char here[32], there[32];
@@ -56,6 +66,8 @@ static enum rc check_primary(struct join *j, struct findings *found, struct err 
                            difference_ms)
             : findings_add(found, FINDING_OK, "clock", NULL, e, "the clocks of both servers agree");
     const struct pg_param params[] = {pg_text(j->o->name), pg_text(here)};
+    if (!rc)
+        rc = read_shards(j, e);
     return rc ? rc
               : findings_ask(found, j->primary, "SELECT * FROM tarn_1.join_findings($1,$2)", params,
                              2, clock_deadline(MIRROR_CALL_MS), e);
@@ -86,6 +98,10 @@ static enum rc check_bucket(const struct join *j, struct findings *found, struct
     char parent[PATH_MAX];
     struct stat st;
     parent_of(path, parent);
+    if (j->shards > 1 && !strchr(path, '%'))
+        return findings_add(found, FINDING_PROBLEM, "bucket", "give --bucket with %d in its name",
+                            e, "the volume is spread over %u buckets, and \"%s\" is one", j->shards,
+                            path);
     if (!strchr(path, '%') && stat(path, &st) == 0) {
         if (S_ISDIR(st.st_mode) && access(path, W_OK) == 0)
             return findings_add(found, FINDING_OK, "bucket", NULL, e, "bucket \"%s\" is there",

@@ -11,9 +11,12 @@
 
 #define NAG_MS 15000
 
-enum rc join_stay_connected(struct join *j, struct err *e)
+/* Reconnect whichever connection broke; the lock went with the one to the mirror. */
+static enum rc stay_connected(struct join *j, struct err *e)
 {
-    if (mirror_reconnect(&j->own, j->url, NULL, e))
+    if (!j->own || !pg_is_open(j->own))
+        j->has_lock = false;
+    if (mirror_reconnect(&j->own, j->url, NULL, e) || (!j->has_lock && join_lock(j, e)))
         return err_note(e, "mirror");
     if (mirror_reconnect(&j->primary, j->o->primary, j->password, e))
         return err_note(e, "primary");
@@ -49,7 +52,7 @@ static enum rc follow_copy(struct join *j, struct copy_plan *plan, struct progre
         if (sight.tables_total)
             clock_sleep_until(clock_deadline(JOIN_LOOK_MS));
         uint64_t before = sight.bytes_done;
-        if (join_stay_connected(j, e) || copy_look(plan, j->own, &sight, e) ||
+        if (stay_connected(j, e) || copy_look(plan, j->own, &sight, e) ||
             nag(j, "the first copy", &nag_ms, e))
             return e->code;
         if (sight.bytes_done != before)
@@ -85,7 +88,7 @@ enum rc join_follow(struct join *j, struct err *e)
     struct progress *bar = progress_open("first copy", 0, true);
     enum rc rc;
     for (;;) {
-        rc = join_stay_connected(j, e);
+        rc = stay_connected(j, e);
         if (!rc && !plan)
             rc = copy_plan_make(&plan, j->primary, e);
         if (!rc)

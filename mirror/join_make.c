@@ -1,13 +1,12 @@
 #include "mirror/join.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #include "fs/base/clock.h"
+#include "fs/base/conf.h"
 #include "fs/base/log.h"
+#include "fs/store/layers.h"
 #include "mirror/conninfo.h"
 #include "mirror/mirror.h"
 
@@ -19,7 +18,8 @@ static enum rc make_tables(struct join *j, struct err *e)
 {
     auto_result struct pg_result *ddl = NULL;
     uint64_t deadline_ms = clock_deadline(MIRROR_CALL_MS);
-    if (pg_call(j->primary, "SELECT * FROM tarn_1.volume_ddl()", NULL, 0, deadline_ms, &ddl, e))
+    const struct pg_param all = pg_text(NULL);
+    if (pg_call(j->primary, "SELECT * FROM tarn_1.volume_ddl($1)", &all, 1, deadline_ms, &ddl, e))
         return err_note(e, "could not ask the primary for its tables");
     const char *text = pg_rows(ddl) == 1 ? pg_get_text(ddl, 0, 0) : NULL;
     if (!text)
@@ -78,29 +78,37 @@ static enum rc subscribe(struct join *j, struct err *e)
     return RC_OK;
 }
 
-/* A killed join's connection may still hold the lock for a moment. */
-static enum rc take_lock(struct join *j, struct err *e)
+enum rc join_lock(struct join *j, struct err *e)
 {
     uint64_t deadline_ms = clock_deadline(LOCK_MS);
-    bool is_ours = false;
-    while (!is_ours) {
-        if (mirror_lock(j->own, &is_ours, e))
+    while (!j->has_lock) {
+        if (mirror_lock(j->own, &j->has_lock, e))
             return e->code;
-        if (!is_ours && clock_left(deadline_ms) == 0)
+        if (!j->has_lock && clock_left(deadline_ms) == 0)
             return err_fail(e, RC_EXISTS, "another join or agent is at work on this mirror");
-        if (!is_ours)
+        if (!j->has_lock)
             clock_sleep_until(clock_deadline(JOIN_LOOK_MS));
     }
     return RC_OK;
 }
 
-/* Shards are made by whoever opens the bucket with the volume's format at hand. */
+/* The directory, or one for each shard, as format makes them at the primary. */
 static enum rc make_bucket(const struct join *j, struct err *e)
 {
-    const char *path = j->bucket + strlen("file://");
-    if (!j->bucket[0] || strchr(path, '%') || mkdir(path, 0700) == 0 || errno == EEXIST)
+    const struct stack_options options = {.storage = "file",
+                                          .bucket = j->bucket,
+                                          .prefix = "",
+                                          .shards = j->shards,
+                                          .missing = BUCKET_CREATE};
+    struct store *made = NULL;
+    if (!j->bucket[0])
         return RC_OK;
-    return err_os(e, errno, "could not make the bucket \"%s\"", path);
+    if (stack_open(&made, &options, e)) {
+        err_note(e, "could not make the bucket \"%s\"", j->bucket);
+        return err_exits(e, EXIT_STORE);
+    }
+    store_close(&made);
+    return RC_OK;
 }
 
 /* A new slot begins where every transaction under way has ended: long ones hold it up. */
@@ -122,7 +130,7 @@ enum rc join_make(struct join *j, struct err *e)
     char system[32];
     if (make_bucket(j, e) || make_tables(j, e) ||
         meta_install_missing(j->own, clock_deadline(MIRROR_CALL_MS), e) ||
-        begin_site(j, system, e) || take_lock(j, e) || register_site(j, system, e))
+        begin_site(j, system, e) || join_lock(j, e) || register_site(j, system, e))
         return e->code;
     return make_slot(j, e) ? e->code : subscribe(j, e);
 }
@@ -144,5 +152,5 @@ static enum rc drop_orphan(struct join *j, struct err *e)
 
 enum rc join_resume(struct join *j, struct err *e)
 {
-    return take_lock(j, e) ? e->code : drop_orphan(j, e);
+    return join_lock(j, e) ? e->code : drop_orphan(j, e);
 }

@@ -1,7 +1,6 @@
 /*
  * run: the agent of a mirror site. Each second it looks, names the state (mirror/state.c), finishes
- * a join that was interrupted, and mends what it can: a column that a stock client has added at the
- * primary is added here too, and apply goes on where it stopped.
+ * a join that was interrupted, and mends what it can (mirror/mend.h).
  */
 #include <inttypes.h>
 #include <stddef.h>
@@ -15,11 +14,13 @@
 #include "fs/base/metric.h"
 #include "mirror/facts.h"
 #include "mirror/follow.h"
+#include "mirror/mend.h"
 #include "mirror/mirror.h"
 
 #define LOOK_MS         1000
 #define PRIMARY_MS      5000  /* between two questions to a primary that answers */
 #define PRIMARY_AWAY_MS 15000 /* and to one that does not */
+#define TABLES_MS       15000 /* between two tries to follow a new table */
 
 METRIC_DEFINE(lag_bytes, METRIC_GAUGE, "tarn_mirror_lag_bytes", NULL,
               "WAL of the primary that is not applied here")
@@ -74,7 +75,7 @@ struct mirror {
     bool has_lock, was_told_to_wait;
     struct facts_primary said;
     bool was_reached;
-    uint64_t ask_due_ms;
+    uint64_t ask_due_ms, tables_due_ms;
 
     int64_t last_seq, last_epoch;
     uint64_t last_beat_ms;  /* when we saw it */
@@ -143,28 +144,16 @@ static struct mirror_sight sight_of(const struct mirror *m, const struct facts *
 /* -------------------------------------------------------------------------------- what is mended
  */
 
-static void tell_columns(const struct pg_result *rows)
+/* What cannot be followed is told and tried again; the tables that are followed go on. */
+static void follow_new_tables(struct mirror *m, const struct facts *f)
 {
-    for (int i = 0; i < pg_rows(rows); i++)
-        log_warn("column %s of %s was added at the primary and is added here: apply goes on",
-                 pg_get_text(rows, i, pg_column(rows, "name")),
-                 pg_get_text(rows, i, pg_column(rows, "relation")));
-}
-
-/* Apply fails: is it because the primary's tables have columns that ours lack? */
-static enum rc add_columns(struct mirror *m, struct err *e)
-{
-    auto_result struct pg_result *columns = NULL;
-    auto_result struct pg_result *added = NULL;
-    if (pg_call(m->primary, "SELECT * FROM tarn_1.published_columns()", NULL, 0,
-                clock_deadline(MIRROR_ASK_MS), &columns, e))
-        return err_note(e, "could not ask the primary for its columns");
-    const struct pg_param text = pg_text(pg_get_text(columns, 0, 0));
-    if (pg_call(m->own, "SELECT * FROM tarn_1.add_columns($1)", &text, 1,
-                clock_deadline(MIRROR_CALL_MS), &added, e))
-        return err_note(e, "could not add the columns that are missing here");
-    tell_columns(added);
-    return RC_OK;
+    struct err e = ERR_INIT;
+    if (!f->is_ready || !f->is_enabled || !m->said.is_reached ||
+        m->said.tables <= f->tables_total || clock_ms() < m->tables_due_ms)
+        return;
+    m->tables_due_ms = clock_deadline(TABLES_MS);
+    if (mend_tables(m->own, m->primary, &e))
+        log_err(LOG_LEVEL_WARN, &e, "could not follow what the primary publishes anew");
 }
 
 /* Every table is there but the marker is not: what a killed join left undone. */
@@ -189,8 +178,9 @@ static enum rc mend(struct mirror *m, const struct facts *f, enum mirror_state s
 {
     bool has_errors = f->errors > m->errors_at_ease;
     if ((state == MIRROR_STALLED || state == MIRROR_COPYING) && has_errors && m->said.is_reached &&
-        add_columns(m, e))
+        mend_columns(m->own, m->primary, e))
         return e->code;
+    follow_new_tables(m, f);
     return finish_join(m, f, e);
 }
 

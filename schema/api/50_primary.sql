@@ -62,11 +62,9 @@ BEGIN
         RETURN true;
     END IF;
     IF NOT EXISTS ((SELECT relation FROM tarn_1.replicated_tables()
-                    EXCEPT SELECT prrelid::regclass FROM pg_publication_rel r
-                             JOIN pg_publication p ON p.oid = r.prpubid AND p.pubname = 'tarn')
+                    EXCEPT SELECT relation FROM tarn_1.published_tables())
                    UNION ALL
-                   (SELECT prrelid::regclass FROM pg_publication_rel r
-                      JOIN pg_publication p ON p.oid = r.prpubid AND p.pubname = 'tarn'
+                   (SELECT relation FROM tarn_1.published_tables()
                     EXCEPT SELECT relation FROM tarn_1.replicated_tables()))
        AND EXISTS (SELECT FROM pg_publication
                     WHERE pubname = 'tarn' AND NOT puballtables AND NOT pubtruncate
@@ -77,6 +75,13 @@ BEGIN
     ALTER PUBLICATION tarn SET (publish = 'insert, update, delete');
     RETURN true;
 END $$;
+
+-- What mirrors follow.
+CREATE FUNCTION tarn_1.published_tables() RETURNS TABLE (relation regclass)
+LANGUAGE sql STABLE AS $$
+    SELECT r.prrelid::regclass
+      FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid AND p.pubname = 'tarn'
+$$;
 
 -- Which cluster this is; a restored copy elsewhere has another number.
 CREATE FUNCTION tarn_1.system_identifier() RETURNS text
@@ -328,11 +333,12 @@ LANGUAGE sql VOLATILE AS $$
     SELECT made.lsn::text FROM pg_create_logical_replication_slot(_slot, 'pgoutput') AS made
 $$;
 
--- NULL in wal_status: there is no such slot.
+-- NULL in wal_status: there is no such slot. tables: how many are published.
 CREATE FUNCTION tarn_1.slot_of(_slot text)
-RETURNS TABLE (active bool, wal_status text, lag_bytes int8, current_lsn text)
+RETURNS TABLE (active bool, wal_status text, lag_bytes int8, current_lsn text, tables int4)
 LANGUAGE sql STABLE AS $$
-    SELECT s.active, s.wal_status, s.lag_bytes, pg_current_wal_lsn()::text
+    SELECT s.active, s.wal_status, s.lag_bytes, pg_current_wal_lsn()::text,
+           (SELECT count(*)::int4 FROM tarn_1.published_tables())
       FROM (SELECT 1) AS one LEFT JOIN tarn_1.slots() s ON s.slot = _slot
 $$;
 
@@ -356,16 +362,24 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT relation::text, pg_table_size(relation) FROM tarn_1.replicated_tables()
 $$;
 
--- The statements that make the volume's tables as they are here: widened or added columns,
--- defaults, sequences, keys, all indexes and the replica identity. Tables that are not published
--- are made too, so that a stock read-only client and our functions find what they name.
-CREATE FUNCTION tarn_1.volume_ddl() RETURNS TABLE (ddl text)
+-- Over how many buckets blocks are spread, 0: one. A mirror's own bucket has as many.
+CREATE FUNCTION tarn_1.shards() RETURNS TABLE (shards int4)
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce((value::jsonb ->> 'Shards')::int4, 0) FROM public.jfs_setting
+     WHERE name = 'format'
+$$;
+
+-- The statements that make the volume's tables (_only: that one) as they are here: widened or added
+-- columns, defaults, sequences, keys, all indexes and the replica identity. Tables that are not
+-- published are made too, so that a stock read-only client and our functions find what they name.
+CREATE FUNCTION tarn_1.volume_ddl(_only text) RETURNS TABLE (ddl text)
 LANGUAGE sql STABLE SET search_path = '' AS $$
     WITH tables AS (
         SELECT c.oid, c.oid::regclass AS relation, c.relreplident
           FROM pg_class c
          WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
            AND c.relname LIKE 'jfs\_%'
+           AND (_only IS NULL OR c.oid = to_regclass(_only))
     ), columns AS (
         SELECT a.attrelid, a.attnum, a.attname,
                format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull,
@@ -434,6 +448,12 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
     )
     SELECT string_agg(statements.ddl, E';\n' ORDER BY step, statements.ddl) || E';\n'
       FROM statements
+$$;
+
+-- The names of the published tables, as JSON: what a mirror compares with what it follows.
+CREATE FUNCTION tarn_1.published_names() RETURNS TABLE (names text)
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT json_agg(relation::text)::text FROM tarn_1.published_tables()
 $$;
 
 -- The columns of the published tables, as JSON: what a mirror compares its own with.

@@ -203,16 +203,27 @@ BEGIN
     END LOOP;
 END $$;
 
--- Tables that the primary publishes and this mirror does not follow: their changes pass by.
-CREATE FUNCTION tarn_1.tables_unfollowed(_columns text) RETURNS TABLE (relation text)
+-- Which of the tables that the primary publishes (tarn_1.published_names()) this mirror does not
+-- follow, and whether they are here: what a repeated adopt has published since the join.
+CREATE FUNCTION tarn_1.tables_unfollowed(_names text)
+RETURNS TABLE (relation text, is_here bool)
 LANGUAGE sql STABLE AS $$
-    SELECT DISTINCT c.relation
-      FROM jsonb_to_recordset(_columns::jsonb) AS c (relation text)
+    SELECT n.relation, to_regclass(n.relation) IS NOT NULL
+      FROM jsonb_array_elements_text(_names::jsonb) AS n (relation)
      WHERE NOT EXISTS (SELECT FROM pg_subscription_rel r
                          JOIN pg_subscription s ON s.oid = r.srsubid
                          JOIN tarn.local_site l ON l.subscription = s.subname
-                        WHERE r.srrelid = to_regclass(c.relation))
+                        WHERE s.subdbid = (SELECT oid FROM pg_database
+                                            WHERE datname = current_database())
+                          AND r.srrelid = to_regclass(n.relation))
      ORDER BY 1
+$$;
+
+-- The statement that follows them. PostgreSQL takes it outside of functions and transactions only.
+CREATE FUNCTION tarn_1.refresh_statement() RETURNS TABLE (statement text)
+LANGUAGE sql STABLE AS $$
+    SELECT format('ALTER SUBSCRIPTION %I REFRESH PUBLICATION', subscription)
+      FROM tarn.local_site WHERE role = 'mirror'
 $$;
 
 -- End the subscription without asking the primary; its slot is dropped over there. The tables stay,

@@ -14,7 +14,7 @@ import pytest
 from harness.process import Process
 from harness.site import Mirror
 from harness.volume import (BIN, DENIED, DONE, FAILED, NOT_FORMATTED, NOT_READY, STORE, UNREACHABLE,
-                            USAGE, Restored, tarn, tarn_json)
+                            USAGE, Restored, Volume, tarn, tarn_json)
 from harness.wait import stays, wait_for
 
 
@@ -263,6 +263,55 @@ def test_the_agent_finishes_what_a_killed_join_began(primary, joiner, workdir):
     assert_equal_tables(primary, joiner)
 
 
+def test_a_join_takes_its_lock_again_when_it_reconnects(primary, joiner, workdir):
+    def holders():
+        return {pid for (pid,) in joiner.query(
+            "SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+            " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()")}
+    with primary.cluster.connect(primary.database) as there, \
+            joiner.cluster.connect(joiner.database) as db:
+        there.execute("BEGIN")
+        there.execute("SELECT txid_current()")  # holds up the slot
+        joining = Process([BIN / "tarn-mirror", "join", *join_arguments(joiner)],
+                          workdir / "join.log")
+        wait_for("it has the lock", lambda: "making slot" in joining.log())
+        # The copy of this table cannot end while we hold it.
+        db.execute("BEGIN")
+        db.execute("LOCK TABLE tarn.mark IN SHARE MODE")
+        there.execute("ROLLBACK")
+        wait_for("it has subscribed", lambda: "subscribed" in joining.log())
+        first = holders().pop()
+        joiner.query("SELECT pg_terminate_backend(%s)", [first])
+        wait_for("it has the lock again", lambda: len(holders() - {first}) == 1)
+        db.execute("ROLLBACK")
+    assert joining.wait(120) == DONE, joining.log()
+    assert_equal_tables(primary, joiner)
+
+
+def test_the_bucket_of_a_mirror_has_the_shards_of_the_volume(programs, cluster, mirror_cluster,
+                                                             workdir):
+    source = Volume(cluster, cluster.create_database(), "vol", workdir)
+    tarn("format", source.url, "vol", "--shards", "3", "--bucket", f"{workdir}/origin-%d/")
+    made = Mirror(mirror_cluster, source, workdir)
+    arguments = join_arguments(made, bucket=f"{workdir}/one/", origin=f"{workdir}/origin-%d/")
+    refused(mirror_command("join", *arguments), STORE, "3 buckets")
+    assert not (workdir / "one").exists()
+    arguments = join_arguments(made, bucket=f"{workdir}/own-%d/", origin=f"{workdir}/origin-%d/")
+    done = mirror_command("join", *arguments, timeout=120)
+    assert done.returncode == DONE, done.stderr
+    assert sorted(path.name for path in workdir.glob("own-*")) == ["own-0", "own-1", "own-2"]
+    with source.mount() as here:
+        for number in range(20):
+            here.path(f"f{number}").write_bytes(b"x" * 10_000)
+    made.wait_caught_up()
+    made.sync_once()
+    for number in range(3):
+        assert any((workdir / f"own-{number}").rglob("*_0_10000"))
+    assert mirror_command("leave", made.url).returncode == DONE
+    mirror_cluster.drop_database(made.database)
+    cluster.drop_database(source.database)
+
+
 @pytest.mark.parametrize("side", ["primary", "mirror"])
 def test_a_join_survives_a_restart_of_either_server(primary, joiner, workdir, side):
     with primary.cluster.connect(primary.database) as db:
@@ -368,6 +417,26 @@ def test_a_column_added_at_the_primary_is_added_here(primary, mirror):
     writer.finish()
     assert_equal_tables(primary, mirror)
     assert "birth_time" in mirror.agent.process.log()
+
+
+def test_a_table_published_since_the_join_is_followed(primary, mirror):
+    """What `adopt` of a newer version does at the primary."""
+    primary.query("CREATE TABLE public.jfs_later (id bigserial PRIMARY KEY, word text UNIQUE)")
+    primary.query("INSERT INTO public.jfs_later (word) VALUES ('before')")
+    primary.query("ALTER PUBLICATION tarn ADD TABLE public.jfs_later")
+    wait_for("its rows are here", lambda: mirror.value("SELECT to_regclass('public.jfs_later')")
+             and mirror.value("SELECT count(*) FROM public.jfs_later") == 1, 60)
+    primary.query("INSERT INTO public.jfs_later (word) VALUES ('after')")
+    assert_equal_tables(primary, mirror)
+    # A table of our own comes with the program: told about, and followed once it is here.
+    primary.query("CREATE TABLE tarn.later (id bigint PRIMARY KEY)")
+    primary.query("INSERT INTO tarn.later VALUES (1)")
+    primary.query("ALTER PUBLICATION tarn ADD TABLE tarn.later")
+    wait_for("it is told", lambda: "newer version" in mirror.agent.process.log(), 60)
+    wait_state(mirror, "FOLLOWING")
+    mirror.query("CREATE TABLE tarn.later (id bigint PRIMARY KEY)")
+    wait_for("its row is here", lambda: mirror.value("SELECT count(*) FROM tarn.later") == 1, 60)
+    assert_equal_tables(primary, mirror)
 
 
 def test_a_slot_made_again_by_hand_is_noticed(primary, mirror):

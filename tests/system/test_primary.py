@@ -261,6 +261,13 @@ def test_the_agent_shows_itself(agent, volume):
         "SELECT system_identifier::text FROM pg_control_system()")
 
 
+def test_the_agent_logs_as_it_is_told(volume, workdir):
+    agent = Agent(volume.url, workdir / "json.log", "--log-format", "json").wait_ready()
+    assert agent.stop() == DONE
+    assert all(json.loads(line) for line in agent.log().splitlines())
+    refused(primary("run", "--log-level", "loud", volume.url), USAGE, "loud")
+
+
 def test_one_agent_works_and_the_next_takes_over(agent, volume, workdir):
     second = Agent(volume.url, workdir / "second.log")
     wait_for("the second agent waits", lambda: "WAITING" in second.get("/v1/status")[1], 20)
