@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fs/base/clock.h"
+#include "fs/base/conf.h"
 #include "fs/base/wire.h"
 #include "fs/meta/pg.h"
 
@@ -71,7 +72,10 @@ static enum rc call(struct queue *q, const char *sql, const struct pg_param *par
     enum rc rc = pg_call(q->pg, sql, params, count, clock_deadline(CALL_MS), out, e);
     if (rc == RC_UNCERTAIN || rc == RC_TIMEOUT || rc == RC_STALE)
         return err_fail(e, RC_UNAVAILABLE, "could not reach the queue: its answer was lost");
-    return rc;
+    if (rc != RC_NOT_FOUND)
+        return rc;
+    err_fail(e, RC_INVALID, "this database is no site of Tarn; `tarn mirror join` makes a mirror");
+    return err_exits(e, EXIT_NOT_FORMATTED);
 }
 
 static enum rc decode_sums(struct bytes packed, struct order *out, struct err *e)

@@ -4,12 +4,15 @@
 #include <string.h>
 
 #include "fs/base/log.h"
+#include "fs/base/url.h"
 
 int command_run(const struct conf_command *conf, void *options, command_work work, int argc,
                 char **argv)
 {
     struct err e = ERR_INIT;
     struct conf_result result;
+    for (int i = 1; i < argc; i++)
+        url_hide(&argv[i]);
     if (conf_parse(conf, argc, argv, options, &result, &e)) {
         (void)fprintf(stderr, "%s: %s\n", conf->name, e.text);
         return EXIT_USAGE;

@@ -16,7 +16,7 @@ typedef enum rc (*command_work)(void *options, const char *const *arguments, str
 
 /*
  * Parse argv into *options, answer --help, do the work. A failure puts one line on stderr,
- * "NAME: text", and its exit code is what is answered.
+ * "NAME: text", and its exit code is what is answered. Passwords of URLs do not stay in argv.
  */
 int command_run(const struct conf_command *conf, void *options, command_work work, int argc,
                 char **argv);

@@ -255,3 +255,28 @@ char *url_redact(const char *url)
     }
     return text;
 }
+
+/* Where a metadata URL begins in an argument, or NULL. */
+static char *find_url(char *argument)
+{
+    for (char *at = argument; (at = strstr(at, "postgres")) != NULL; at++)
+        if (after_scheme(at))
+            return at;
+    return NULL;
+}
+
+void url_hide(char **argument)
+{
+    char *url = find_url(*argument);
+    auto_free char *redacted = url ? url_redact(url) : NULL;
+    if (!redacted || strcmp(redacted, url) == 0)
+        return;
+    char *copy = strdup(*argument);
+    if (!copy)
+        return;
+    /* A password shorter than its mask: the end of what is shown is cut. */
+    const size_t room = strlen(url), size = strlen(redacted);
+    memset(url, 0, room);
+    memcpy(url, redacted, size < room ? size : room);
+    *argument = copy;
+}

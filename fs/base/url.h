@@ -17,4 +17,11 @@ MUST_CHECK enum rc url_check(const char *url, struct err *e);
 /* A heap copy with the password replaced by "****". The caller frees it; NULL without memory. */
 char *url_redact(const char *url);
 
+/*
+ * Take the password of a URL out of a command-line argument (the URL itself, or --option=URL),
+ * where everybody can read it: the argument's memory shows the redacted form from now on, and
+ * *argument is a copy of what was given, for the rest of the process. Others are left alone.
+ */
+void url_hide(char **argument);
+
 #endif

@@ -1,3 +1,5 @@
+#include <stdlib.h>
+
 #include "fs/base/url.h"
 
 #include "tests/unit/check.h"
@@ -75,4 +77,26 @@ TEST("a malformed URL is refused, and the reason never shows the password")
         CHECK(!strstr(e.text, "SEC"));
         CHECK(strstr(e.text, "metadata URL"));
     }
+}
+
+static void check_hidden(const char *given, const char *shown)
+{
+    char memory[128];
+    (void)snprintf(memory, sizeof(memory), "%s", given);
+    char *argument = memory;
+    url_hide(&argument);
+    CHECK_STR(argument, given);
+    CHECK_STR(memory, shown);
+    if (argument != memory)
+        free(argument);
+}
+
+TEST("an argument stops showing its password and goes on meaning the same")
+{
+    check_hidden("postgres://joe:SECRET@h/db", "postgres://joe:****@h/db");
+    check_hidden("--primary=postgres://joe:SECRET@h/db", "--primary=postgres://joe:****@h/db");
+    check_hidden("postgres://joe:x@h/db", "postgres://joe:****@h");
+    check_hidden("postgres://joe@h/db", "postgres://joe@h/db");
+    check_hidden("/mnt/postgres", "/mnt/postgres");
+    check_hidden("", "");
 }
