@@ -31,6 +31,23 @@ static enum rc read_clock(struct pg *pg, const char *sql, int64_t *us, char syst
     return RC_OK;
 }
 
+/* The clocks were read one after the other, which took took_ms. */
+static enum rc compare_clocks(int64_t own_us, int64_t primary_us, uint64_t took_ms,
+                              struct findings *found, struct err *e)
+{
+    int64_t difference_ms = (own_us - primary_us) / 1000;
+    if (difference_ms < 0)
+        difference_ms = -difference_ms;
+    difference_ms -= (int64_t)took_ms;
+    if (difference_ms <= CLOCK_DIFFERENCE_MAX_MS)
+        return findings_add(found, FINDING_OK, "clock", NULL, e,
+                            "the clocks of both servers agree");
+    return findings_add(found, FINDING_ADVICE, "clock", "run an NTP client on both servers", e,
+                        "the clocks of both servers differ by %" PRId64
+                        " ms: lag in seconds will be wrong by as much",
+                        difference_ms);
+}
+
 static enum rc read_shards(struct join *j, struct err *e)
 {
     auto_result struct pg_result *row = NULL;
@@ -44,7 +61,7 @@ static enum rc read_shards(struct join *j, struct err *e)
 static enum rc check_primary(struct join *j, struct findings *found, struct err *e)
 {
     char here[32], there[32];
-    int64_t own_us, primary_us;
+    int64_t own_us = 0, primary_us = 0;
     if (read_clock(j->own, "SELECT * FROM pg_temp.clock()", &own_us, here, e))
         return e->code;
     uint64_t asked_us = clock_us();
@@ -54,23 +71,12 @@ static enum rc check_primary(struct join *j, struct findings *found, struct err 
                             "the database at the primary has not been adopted by this version");
     if (rc)
         return err_note(e, "primary");
-    int64_t difference_ms = (own_us - primary_us) / 1000;
-    if (difference_ms < 0)
-        difference_ms = -difference_ms;
-    difference_ms -= (int64_t)((clock_us() - asked_us) / 1000); /* the time the question took */
-    rc =
-        difference_ms > CLOCK_DIFFERENCE_MAX_MS
-            ? findings_add(found, FINDING_ADVICE, "clock", "run an NTP client on both servers", e,
-                           "the clocks of both servers differ by %" PRId64
-                           " ms: lag in seconds will be wrong by as much",
-                           difference_ms)
-            : findings_add(found, FINDING_OK, "clock", NULL, e, "the clocks of both servers agree");
+    if (compare_clocks(own_us, primary_us, (clock_us() - asked_us) / 1000, found, e) ||
+        read_shards(j, e))
+        return e->code;
     const struct pg_param params[] = {pg_text(j->o->name), pg_text(here)};
-    if (!rc)
-        rc = read_shards(j, e);
-    return rc ? rc
-              : findings_ask(found, j->primary, "SELECT * FROM tarn_1.join_findings($1,$2)", params,
-                             2, clock_deadline(MIRROR_CALL_MS), e);
+    return findings_ask(found, j->primary, "SELECT * FROM tarn_1.join_findings($1,$2)", params, 2,
+                        clock_deadline(MIRROR_CALL_MS), e);
 }
 
 /* The parent of a directory that has to be made; a pattern for shards is looked at as far as it
