@@ -325,6 +325,8 @@ static enum rc prepare(struct program *p, const char *const *arguments, struct e
     p->mount.attr_seconds = (double)o->attr_ms / 1000;
     p->mount.entry_seconds = (double)o->entry_ms / 1000;
     p->mount.dir_entry_seconds = (double)o->dir_entry_ms / 1000;
+    if (told_open(&p->mount.told, (uint64_t)o->attr_ms, e))
+        return e->code;
     if (pthread_key_create(&p->mount.read_buffer, free))
         return err_fail(e, RC_IO, "could not make a thread key");
     return o->background ? daemon_detach(&p->start, o->log_file, e) : RC_OK;

@@ -16,10 +16,12 @@
 #include <fuse_lowlevel.h>
 #include <pthread.h>
 
+#include "fs/mount/told.h"
 #include "fs/vfs/vfs.h"
 
 struct mount {
     struct vfs *vfs;
+    struct told *told;
     struct fuse_session *session;
     double attr_seconds, entry_seconds, dir_entry_seconds; /* kernel cache times */
     const char *redacted_url;

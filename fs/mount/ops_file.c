@@ -3,6 +3,7 @@
  * a handle after its release, so a handle needs no count of its own here.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,18 @@ static struct vfs_dir *dir_of(const struct fuse_file_info *fi)
     return (struct vfs_dir *)(uintptr_t)fi->fh;
 }
 
+/* Would the kernel go by an old length? Once it has been told to look again it knows the new one.
+ */
+static bool must_look_again(const struct mount *m, struct vfs_file *file)
+{
+    struct node_attr attr;
+    vfs_file_attr(file, &attr);
+    if (!told_differs(m->told, &attr))
+        return false;
+    told_attr(m->told, &attr);
+    return true;
+}
+
 static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     OP_TIMER(open);
@@ -40,6 +53,11 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     bool keep_cache;
     if (vfs_open_file(mount_of(req)->vfs, ino, fi->flags, &file, &keep_cache, &e)) {
         mount_reply_err(req, &e, "open", ino);
+        return;
+    }
+    if (must_look_again(mount_of(req), file)) {
+        vfs_release(&file);
+        fuse_reply_err(req, ESTALE);
         return;
     }
     fi->fh = (uintptr_t)file;
@@ -115,8 +133,10 @@ static void on_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
     if (vfs_write(file_of(fi), &who, (uint64_t)off, (struct bytes){(const uint8_t *)data, size},
                   &e))
         mount_reply_err(req, &e, "write", ino);
-    else
+    else {
+        told_written(mount_of(req)->told, ino, (uint64_t)off + size);
         fuse_reply_write(req, size);
+    }
 }
 
 static void on_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -149,7 +169,9 @@ static void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 {
     OP_TIMER(fallocate);
     struct err e = ERR_INIT;
-    (void)!vfs_fallocate(file_of(fi), mode, (uint64_t)off, (uint64_t)length, &e);
+    if (!vfs_fallocate(file_of(fi), mode, (uint64_t)off, (uint64_t)length, &e) &&
+        !(mode & FALLOC_FL_KEEP_SIZE))
+        told_written(mount_of(req)->told, ino, (uint64_t)off + (uint64_t)length);
     mount_reply_err(req, &e, "fallocate", ino);
 }
 

@@ -39,6 +39,7 @@ struct fuse_entry_param mount_entry(const struct mount *m, const struct node_att
         .entry_timeout = attr->type == NODE_DIRECTORY ? m->dir_entry_seconds : m->entry_seconds,
     };
     reply_stat(attr, &entry.attr);
+    told_attr(m->told, attr);
     return entry;
 }
 
@@ -63,6 +64,7 @@ static void reply_attr(fuse_req_t req, const struct node_attr *attr)
 {
     struct stat st;
     reply_stat(attr, &st);
+    told_attr(mount_of(req)->told, attr);
     fuse_reply_attr(req, &st, mount_of(req)->attr_seconds);
 }
 

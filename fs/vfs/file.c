@@ -223,6 +223,15 @@ enum rc vfs_fallocate(struct vfs_file *file, int mode, uint64_t off, uint64_t le
     return rc;
 }
 
+void vfs_file_attr(struct vfs_file *file, struct node_attr *out)
+{
+    struct inode *in = file->inode;
+    lock_take(&in->lock);
+    *out = in->attr;
+    lock_drop(&in->lock);
+    names_outward(file->vfs, out);
+}
+
 /* ---- the end ---- */
 
 void vfs_release(struct vfs_file **file)

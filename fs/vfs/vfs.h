@@ -94,6 +94,8 @@ MUST_CHECK enum rc vfs_fallocate(struct vfs_file *file, int mode, uint64_t off, 
 /* SEEK_DATA / SEEK_HOLE. ENXIO past the end. */
 MUST_CHECK enum rc vfs_lseek(struct vfs_file *file, uint64_t off, int whence, uint64_t *out,
                              struct err *e);
+/* The file as this mount knows it: as of its last open or change here, with pending writes. */
+void vfs_file_attr(struct vfs_file *file, struct node_attr *out);
 /* The last close: flushes what is left, logs what fails. Sets *file to NULL. */
 void vfs_release(struct vfs_file **file);
 

@@ -1,0 +1,98 @@
+#include "fs/mount/told.h"
+
+#include <stdlib.h>
+
+#include "fs/base/clock.h"
+#include "fs/base/hash.h"
+#include "fs/base/lock.h"
+
+#define SETS ((size_t)16384)
+#define WAYS 4
+
+struct entry {
+    ino_num ino; /* 0: free */
+    uint64_t length;
+    uint64_t until_ms;
+};
+
+struct told {
+    uint64_t valid_ms; /* set at open */
+    struct lock lock;  /* guards the rest */
+    struct entry sets[SETS][WAYS];
+};
+
+enum rc told_open(struct told **out, uint64_t valid_ms, struct err *e)
+{
+    struct told *t = calloc(1, sizeof(*t)); /* pages of it that are not used cost nothing */
+    if (!t)
+        return err_fail(e, RC_NO_SPACE, "could not allocate the table of lengths");
+    t->valid_ms = valid_ms;
+    lock_init(&t->lock, LOCK_BASE_QUEUE);
+    *out = t;
+    return RC_OK;
+}
+
+void told_close(struct told **told)
+{
+    if (!*told)
+        return;
+    lock_deinit(&(*told)->lock);
+    free(*told);
+    *told = NULL;
+}
+
+static struct entry *set_of(struct told *t, ino_num ino)
+{
+    return t->sets[hash_u64(ino) % SETS];
+}
+
+static struct entry *find_locked(struct told *t, ino_num ino)
+{
+    struct entry *set = set_of(t, ino);
+    for (int i = 0; i < WAYS; i++)
+        if (set[i].ino == ino)
+            return &set[i];
+    return NULL;
+}
+
+/* The place of ino, else the one that runs out first. */
+static struct entry *place_locked(struct told *t, ino_num ino)
+{
+    struct entry *set = set_of(t, ino);
+    struct entry *best = find_locked(t, ino);
+    for (int i = 0; !best && i < WAYS; i++)
+        if (set[i].ino == 0)
+            best = &set[i];
+    if (best)
+        return best;
+    best = set;
+    for (int i = 1; i < WAYS; i++)
+        if (set[i].until_ms < best->until_ms)
+            best = &set[i];
+    return best;
+}
+
+void told_attr(struct told *t, const struct node_attr *attr)
+{
+    if (attr->type != NODE_FILE)
+        return;
+    const struct entry now = {attr->ino, attr->length, clock_deadline(t->valid_ms)};
+    LOCK_SCOPE(&t->lock);
+    *place_locked(t, attr->ino) = now;
+}
+
+void told_written(struct told *t, ino_num ino, uint64_t end)
+{
+    LOCK_SCOPE(&t->lock);
+    struct entry *entry = find_locked(t, ino);
+    if (entry && entry->length < end)
+        entry->length = end;
+}
+
+bool told_differs(struct told *t, const struct node_attr *attr)
+{
+    LOCK_SCOPE(&t->lock);
+    const struct entry *entry = find_locked(t, attr->ino);
+    /* After its time the kernel asks by itself before it opens, and so brings it up to date. */
+    return !entry || entry->length != attr->length;
+}

@@ -1,0 +1,74 @@
+#include "fs/mount/told.h"
+#include "tests/unit/check.h"
+
+static struct node_attr file(ino_num ino, uint64_t length)
+{
+    return (struct node_attr){.ino = ino, .type = NODE_FILE, .length = length};
+}
+
+static bool differs(struct told *t, ino_num ino, uint64_t length)
+{
+    struct node_attr attr = file(ino, length);
+    return told_differs(t, &attr);
+}
+
+static void tell(struct told *t, ino_num ino, uint64_t length)
+{
+    struct node_attr attr = file(ino, length);
+    told_attr(t, &attr);
+}
+
+static struct told *fresh(void)
+{
+    struct told *t = NULL;
+    struct err e = ERR_INIT;
+    CHECK_RC(told_open(&t, 1000, &e), RC_OK);
+    return t;
+}
+
+TEST("a length that the kernel was told is not another one")
+{
+    struct told *t = fresh();
+    tell(t, 7, 100);
+    CHECK(!differs(t, 7, 100));
+    CHECK(differs(t, 7, 101));
+    CHECK(differs(t, 7, 99));
+    tell(t, 7, 99);
+    CHECK(!differs(t, 7, 99));
+    told_close(&t);
+}
+
+TEST("what was never told, or pushed out, counts as another length")
+{
+    struct told *t = fresh();
+    CHECK(differs(t, 7, 0));
+    for (ino_num ino = 1; ino <= 1000000; ino++)
+        tell(t, ino, ino);
+    unsigned known = 0;
+    for (ino_num ino = 1; ino <= 1000000; ino++)
+        known += !differs(t, ino, ino);
+    CHECK(known > 50000 && known <= 65536);
+    told_close(&t);
+}
+
+TEST("the kernel's own writes only make a file longer")
+{
+    struct told *t = fresh();
+    told_written(t, 7, 10);
+    CHECK(differs(t, 7, 10));
+    tell(t, 7, 100);
+    told_written(t, 7, 50);
+    CHECK(!differs(t, 7, 100));
+    told_written(t, 7, 150);
+    CHECK(!differs(t, 7, 150));
+    told_close(&t);
+}
+
+TEST("directories are of no concern")
+{
+    struct told *t = fresh();
+    struct node_attr dir = {.ino = 7, .type = NODE_DIRECTORY, .length = 4096};
+    told_attr(t, &dir);
+    CHECK(differs(t, 7, 4096));
+    told_close(&t);
+}
