@@ -324,8 +324,8 @@ static enum rc serve(struct syncer *s, struct err *e)
         .local_bucket = o->bucket,
     };
     struct queue *queue = NULL;
-    if (volume_open(&s->volume, &volume, e) || check_is_mirror(s, e) || open_services(s, e) ||
-        queue_open(&queue, o->url, e))
+    if (volume_open(&s->volume, &volume, e) || check_is_mirror(s, e) ||
+        volume_claim_local(s->volume, e) || open_services(s, e) || queue_open(&queue, o->url, e))
         return e->code;
 
     enum rc rc = start_workers(s, e);

@@ -229,10 +229,14 @@ static enum rc lead(struct block_cache *c, struct flight **flight, struct block_
     return RC_OK;
 }
 
-static enum rc follow(struct block_cache *c, struct flight **flight, uint32_t off, uint32_t len,
-                      uint8_t *out, uint64_t deadline_ms, struct err *e)
+static enum rc follow(struct block_cache *c, struct flight **flight, struct block_id block,
+                      uint32_t off, uint32_t len, uint8_t *out, uint64_t deadline_ms, struct err *e)
 {
     enum rc rc = flight_wait(c->flights, *flight, deadline_ms, e);
+    if (!rc && (*flight)->block.size != block.size)
+        rc = err_fail(e, RC_CORRUPT, "block %llu_%u is recorded with two sizes, %u and %u",
+                      (unsigned long long)block.slice, block.indx, block.size,
+                      (*flight)->block.size);
     if (!rc) {
         copy_out(c, *flight, off, len, out);
         metric_add(&metric_memory_hits, 1);
@@ -274,7 +278,7 @@ enum rc block_cache_read(struct block_cache *c, struct block_id block, struct bl
         }
         if (role == FLIGHT_LEADS)
             return lead(c, &flight, sums, off, len, out, deadline_ms, e);
-        rc = follow(c, &flight, off, len, out, deadline_ms, e);
+        rc = follow(c, &flight, block, off, len, out, deadline_ms, e);
         /* The leader's patience may have been shorter than ours. */
     } while (rc == RC_TIMEOUT && clock_left(deadline_ms) > 0);
     return rc;

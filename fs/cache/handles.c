@@ -60,7 +60,8 @@ void handles_close(struct handles **handles)
 
 static bool is_block(const struct handle *handle, struct block_id block)
 {
-    return handle && handle->block.slice == block.slice && handle->block.indx == block.indx;
+    return handle && handle->block.slice == block.slice && handle->block.indx == block.indx &&
+           handle->block.size == block.size;
 }
 
 static struct handle *find_locked(struct handles *h, struct block_id block)

@@ -18,6 +18,9 @@
 #include "fs/base/err.h"
 #include "fs/cli/verbs.h"
 
+#define BUSY_MS      1000
+#define BUSY_LOOK_MS 50
+
 struct umount_options {
     bool force;
     int64_t timeout_ms;
@@ -73,9 +76,19 @@ static int run_fusermount(const char *path, bool is_lazy)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
+/* Busy for a moment only is what a release under way looks like. */
+static int unmount_patiently(const char *path, int flags)
+{
+    const uint64_t deadline = clock_deadline(BUSY_MS);
+    int result;
+    while ((result = umount2(path, flags)) == -1 && errno == EBUSY && clock_left(deadline) > 0)
+        clock_sleep_until(clock_deadline(BUSY_LOOK_MS));
+    return result;
+}
+
 static enum rc unmount(const char *path, bool is_forced, struct err *e)
 {
-    if (umount2(path, is_forced ? MNT_DETACH : 0) == 0)
+    if (unmount_patiently(path, is_forced ? MNT_DETACH : 0) == 0)
         return RC_OK;
     if (errno == EPERM && run_fusermount(path, is_forced) == 0)
         return RC_OK;

@@ -51,6 +51,17 @@ enum rc guard_check(struct store *bucket, const char *uuid, struct err *e)
     return check_until(bucket, uuid, clock_deadline(CHECK_TIMEOUT_MS), e);
 }
 
+enum rc guard_claim(struct store *bucket, const char *uuid, struct err *e)
+{
+    struct store_object ignored;
+    const uint64_t deadline = clock_deadline(CHECK_TIMEOUT_MS);
+    if (store_head(bucket, UUID_KEY, &ignored, deadline, e) != RC_NOT_FOUND)
+        return e->code ? e->code : check_until(bucket, uuid, deadline, e);
+    *e = ERR_INIT;
+    return store_put(bucket, UUID_KEY, (struct bytes){(const uint8_t *)uuid, strlen(uuid)},
+                     deadline, e);
+}
+
 /* The store below, once it is known to be ours. Two threads may check at once; no harm. */
 static enum rc pass(struct store *base, uint64_t deadline_ms, struct store **below, struct err *e)
 {

@@ -19,6 +19,9 @@
  */
 MUST_CHECK enum rc guard_check(struct store *bucket, const char *uuid, struct err *e);
 
+/* Write the volume's identity into a bucket that has none. RC_INVALID as guard_check(). */
+MUST_CHECK enum rc guard_claim(struct store *bucket, const char *uuid, struct err *e);
+
 /* Wrap *below, as the constructors of fs/store/layers.h do. */
 MUST_CHECK enum rc guard_open(struct store **out, struct store **below, const char *uuid,
                               struct err *e);

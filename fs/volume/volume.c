@@ -8,6 +8,7 @@
 #include "fs/base/metric.h"
 #include "fs/store/layers.h"
 #include "fs/volume/chain.h"
+#include "fs/volume/guard.h"
 #include "fs/volume/sums.h"
 
 METRIC_DEFINE(corrupt_blocks, METRIC_COUNTER, "tarn_block_corrupt_total", NULL,
@@ -108,6 +109,13 @@ struct store *volume_local(struct volume *volume)
 struct store *volume_origin(struct volume *volume)
 {
     return volume->chain.origin;
+}
+
+enum rc volume_claim_local(struct volume *volume, struct err *e)
+{
+    if (guard_claim(volume->chain.local, volume->uuid, e))
+        return err_note(e, "could not mark the bucket of this site");
+    return RC_OK;
 }
 
 uint32_t volume_block_bytes(const struct volume *volume)

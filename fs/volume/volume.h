@@ -45,6 +45,12 @@ struct store *volume_store(struct volume *volume);
 struct store *volume_local(struct volume *volume);
 struct store *volume_origin(struct volume *volume);
 
+/*
+ * Write the volume's identity into a mirror's own bucket that has none yet, so that it cannot be
+ * taken for another volume's later. RC_INVALID: it is another volume's.
+ */
+MUST_CHECK enum rc volume_claim_local(struct volume *volume, struct err *e);
+
 /* Constants of the volume. */
 uint32_t volume_block_bytes(const struct volume *volume);
 const char *volume_uuid(const struct volume *volume);

@@ -120,6 +120,14 @@ BEGIN
         step := format('site "%s" is the primary, epoch 0', _site);
         RETURN NEXT;
     END IF;
+    -- Stock clients make the statistics of the root when they miss them, by counting; what others
+    -- have not flushed yet would then be counted twice. Now is a quieter moment than the first write.
+    IF (SELECT (value::jsonb ->> 'DirStats')::bool FROM public.jfs_setting WHERE name = 'format')
+       AND NOT EXISTS (SELECT FROM public.jfs_dir_stats WHERE inode = 1) THEN
+        PERFORM tarn_1.recount(1);
+        step := 'statistics of the root are counted';
+        RETURN NEXT;
+    END IF;
     IF tarn_1.publish() THEN
         step := 'publication "tarn" lists ' || (SELECT count(*) FROM tarn_1.replicated_tables())
                 || ' tables';
