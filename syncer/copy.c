@@ -104,17 +104,16 @@ enum rc copier_run(struct copier *c, const struct order *order, copy_still_ours 
 {
     const uint32_t block_bytes = volume_block_bytes(c->volume);
     const struct slice_sums sums = {order->slice, order->size, order->sums_count, order->sums};
-    /* Something refers to it: never remove, whatever the order says. */
-    bool is_delete = order->want == ORDER_DELETE && !order->is_referenced;
 
     for (uint32_t i = 0; i < block_count(order->size, block_bytes); i++) {
         const struct block_id block = {order->slice, i, block_size(order->size, block_bytes, i)};
         if (still_ours(arg, e))
             return e->code;
         enum rc rc =
-            is_delete ? delete_block(c, block, e)
-                      : copy_block(c, block,
-                                   volume_block_sums(c->volume, order->sums ? &sums : NULL, i), e);
+            order_removes(order)
+                ? delete_block(c, block, e)
+                : copy_block(c, block, volume_block_sums(c->volume, order->sums ? &sums : NULL, i),
+                             e);
         if (rc)
             return err_note(e, "slice %" PRIu64 ", block %u", order->slice, i);
     }

@@ -116,6 +116,11 @@ enum rc queue_lease(struct queue *q, struct order *out, struct err *e)
     return decode_sums(pg_get_bytes(r, 0, pg_column(r, "sums")), out, e);
 }
 
+static enum rc lost(const struct order *order, struct err *e)
+{
+    return err_fail(e, RC_STALE, "another worker has slice %llu", (unsigned long long)order->slice);
+}
+
 enum rc queue_renew(struct queue *q, const struct order *order, struct err *e)
 {
     const struct pg_param params[] = {pg_int8((int64_t)order->slice), pg_int8(order->fence),
@@ -123,10 +128,7 @@ enum rc queue_renew(struct queue *q, const struct order *order, struct err *e)
     auto_result struct pg_result *r = NULL;
     if (call(q, "SELECT * FROM tarn_1.slice_renew($1, $2, $3)", params, 3, &r, e))
         return e->code;
-    if (!pg_get_bool(r, 0, 0))
-        return err_fail(e, RC_STALE, "another worker has slice %llu",
-                        (unsigned long long)order->slice);
-    return RC_OK;
+    return pg_get_bool(r, 0, 0) ? RC_OK : lost(order, e);
 }
 
 enum rc queue_done(struct queue *q, struct order *order, struct err *e)
@@ -146,7 +148,7 @@ enum rc queue_done(struct queue *q, struct order *order, struct err *e)
         return err_fail(e, RC_EXISTS, "slice %llu is wanted otherwise by now",
                         (unsigned long long)order->slice);
     }
-    return err_fail(e, RC_STALE, "another worker has slice %llu", (unsigned long long)order->slice);
+    return lost(order, e);
 }
 
 static int32_t delay_s(int attempts)
@@ -162,7 +164,17 @@ enum rc queue_fail(struct queue *q, const struct order *order, const struct err 
     const struct pg_param params[] = {pg_int8((int64_t)order->slice), pg_int8(order->fence),
                                       pg_text(reason->text), pg_int4(delay_s(order->attempts))};
     auto_result struct pg_result *r = NULL;
-    return call(q, "SELECT * FROM tarn_1.slice_fail($1, $2, $3, $4)", params, 4, &r, e);
+    if (call(q, "SELECT * FROM tarn_1.slice_fail($1, $2, $3, $4)", params, 4, &r, e))
+        return e->code;
+    return pg_get_bool(r, 0, 0) ? RC_OK : lost(order, e);
+}
+
+enum rc queue_left(struct queue *q, const struct order *order, struct err *e)
+{
+    const struct pg_param params[] = {pg_int8((int64_t)order->slice),
+                                      pg_int4((int32_t)order->size)};
+    auto_result struct pg_result *r = NULL;
+    return call(q, "SELECT * FROM tarn_1.slice_left($1, $2)", params, 2, &r, e);
 }
 
 static enum rc call_bool(struct queue *q, const char *sql, const struct pg_param *params, int count,

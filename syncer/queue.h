@@ -36,6 +36,12 @@ struct order {
 void order_deinit(struct order *order);
 #define auto_order __attribute__((cleanup(order_deinit)))
 
+/* Something refers to the slice: never remove, whatever the order says. */
+static inline bool order_removes(const struct order *order)
+{
+    return order->want == ORDER_DELETE && !order->is_referenced;
+}
+
 struct backlog {
     int64_t copies, deletes, leased, failing;
     double oldest_s;
@@ -57,9 +63,14 @@ MUST_CHECK enum rc queue_renew(struct queue *queue, const struct order *order, s
  * wanted otherwise by now; order->want is turned over and the lease goes on.
  */
 MUST_CHECK enum rc queue_done(struct queue *queue, struct order *order, struct err *e);
-/* Give the order back with the reason; it comes again after a delay that grows with attempts. */
+/*
+ * Give the order back with the reason; it comes again after a delay that grows with attempts.
+ * RC_STALE: another worker has it.
+ */
 MUST_CHECK enum rc queue_fail(struct queue *queue, const struct order *order,
                               const struct err *reason, struct err *e);
+/* An order to copy was lost: order what may have been stored too late to be removed again. */
+MUST_CHECK enum rc queue_left(struct queue *queue, const struct order *order, struct err *e);
 
 /* Order the next page of history unless enough is waiting. */
 MUST_CHECK enum rc queue_backfill(struct queue *queue, bool *is_more, struct err *e);

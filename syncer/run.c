@@ -83,18 +83,31 @@ static enum rc still_ours(void *arg, struct err *e)
     return queue_renew(w->queue, w->order, e);
 }
 
+/* While we did not own it, the slice may have been removed, and a block of ours have come after. */
+static void leave(struct queue *queue, const struct order *order, const struct err *why)
+{
+    struct err e = ERR_INIT;
+    metric_add(&orders_lost, 1);
+    log_err(LOG_LEVEL_INFO, why, "left an order to another worker");
+    if (!order_removes(order) && queue_left(queue, order, &e))
+        log_err(LOG_LEVEL_WARN, &e, "slice %" PRIu64 " may have been stored after its removal",
+                order->slice);
+}
+
 static void give_back(struct queue *queue, const struct order *order, const struct err *why)
 {
     struct err e = ERR_INIT;
     if (why->code == RC_STALE) {
-        metric_add(&orders_lost, 1);
-        log_err(LOG_LEVEL_INFO, why, "left an order to another worker");
+        leave(queue, order, why);
         return;
     }
     metric_add(&orders_failed, 1);
     if (why->code != RC_CANCELLED)
         log_err(LOG_LEVEL_WARN, why, "could not carry out an order; it will be tried again");
-    if (queue_fail(queue, order, why, &e))
+    enum rc rc = queue_fail(queue, order, why, &e);
+    if (rc == RC_STALE)
+        leave(queue, order, &e);
+    else if (rc)
         log_err(LOG_LEVEL_WARN, &e, "could not give an order back; its lease will run out");
 }
 

@@ -5,14 +5,17 @@
 --   apply          INSERT of a jfs_chunk_ref with refs > 0       want copy
 --   apply          DELETE of a jfs_chunk_ref                     want delete, whatever it was
 --   back-fill      walks what existed before the trigger         want copy, if there is no row
---   worker         slice_lease                                   fence + 1, leased_until
+--   worker         slice_lease                                   a new fence, leased_until
 --   worker         slice_done with its fence                     removed, or told that it is now
 --                                                                wanted deleted
 --   worker         slice_fail with its fence                     not_before in the future
+--   worker         slice_left, which has lost its row            want delete, if the slice is gone
 --
--- A worker whose lease ran out and was given to another finds another fence in the row: whatever it
--- says then changes nothing. What it stored meanwhile is harmless, because an object is immutable
--- and named by its slice.
+-- A worker whose lease ran out and was given to another finds another fence in the row, or no row:
+-- whatever it says then changes nothing. What it stored meanwhile is right, because an object is
+-- immutable and named by its slice; but others may have removed the slice before, so it says
+-- slice_left, and what is of no use is removed again. A fence is the number of a transaction, for a
+-- count would begin anew with the row.
 
 -- Fired by the apply worker (ENABLE ALWAYS), whose search_path is empty.
 CREATE FUNCTION tarn_1.slice_order() RETURNS trigger
@@ -95,7 +98,7 @@ LANGUAGE sql AS $$
            FOR UPDATE SKIP LOCKED
     ), leased AS (
         UPDATE tarn.slice_state s
-           SET fence = s.fence + 1, attempts = s.attempts + 1,
+           SET fence = pg_current_xact_id()::text::int8, attempts = s.attempts + 1,
                leased_until = clock_timestamp() + make_interval(secs => _seconds)
           FROM due WHERE s.slice = due.slice
         RETURNING s.slice, s.size, s.want, s.fence, s.attempts
@@ -136,14 +139,31 @@ BEGIN
     RETURN 'done';
 END $$;
 
--- The worker could not: give the row back, to be tried again after _delay_s.
+-- The worker could not: give the row back, to be tried again after _delay_s. Answers whether it was
+-- the worker's.
 CREATE FUNCTION tarn_1.slice_fail(_slice int8, _fence int8, _error text, _delay_s int4)
-RETURNS void
+RETURNS bool
 LANGUAGE sql AS $$
-    UPDATE tarn.slice_state
-       SET leased_until = NULL, last_error = _error,
-           not_before = clock_timestamp() + make_interval(secs => _delay_s)
-     WHERE slice = _slice AND fence = _fence
+    WITH failed AS (
+        UPDATE tarn.slice_state
+           SET leased_until = NULL, last_error = _error,
+               not_before = clock_timestamp() + make_interval(secs => _delay_s)
+         WHERE slice = _slice AND fence = _fence
+        RETURNING 1
+    )
+    SELECT EXISTS (SELECT FROM failed)
+$$;
+
+-- A worker that copied has lost its row, and may have stored blocks after others had removed them.
+-- Numbers are not given out twice: a slice without a reference row is gone for good, and is ordered
+-- to be removed once more. Whoever is at that now may be past those blocks, and loses the row.
+CREATE FUNCTION tarn_1.slice_left(_slice int8, _size int4) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO tarn.slice_state (slice, size, want)
+    SELECT _slice, _size, 'delete'
+     WHERE NOT EXISTS (SELECT FROM public.jfs_chunk_ref r WHERE r.chunkid = _slice)
+    ON CONFLICT (slice) DO UPDATE
+        SET fence = pg_current_xact_id()::text::int8, leased_until = NULL
 $$;
 
 -- What is left to do. has_begun: orders are being taken.

@@ -136,8 +136,8 @@ CREATE TABLE tarn.slice_state (
     size         int4 NOT NULL,
     want         text NOT NULL CHECK (want IN ('copy', 'delete')),
     ordered_at   timestamptz NOT NULL DEFAULT now(),
-    -- A worker owns the row while now() < leased_until; fence counts leases, and a worker whose
-    -- fence is no longer the row's has lost it.
+    -- A worker owns the row while now() < leased_until; each lease has a fence of its own, and a
+    -- worker whose fence is no longer the row's has lost it.
     leased_until timestamptz,
     fence        int8 NOT NULL DEFAULT 0,
     attempts     int4 NOT NULL DEFAULT 0,

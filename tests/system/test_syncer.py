@@ -150,6 +150,40 @@ def test_a_stalled_syncer_that_wakes_up_cannot_commit_with_its_old_lease(primary
     assert_equal_sites(primary, mirror)
 
 
+def test_a_stalled_syncer_that_wakes_up_after_a_removal_leaves_nothing(primary, mirror):
+    with primary.mount() as here:
+        here.path("big").write_bytes(load.content("big", 60 << 20))
+    mirror.wait_caught_up()
+    stalled = mirror.start_syncer("--workers", "1")
+    wait_for("it has begun", lambda: len(mirror.blocks()) >= 3, 60, interval=0.001)
+    stalled.process.send(signal.SIGSTOP)
+    forget_leases(mirror)
+    mirror.start_syncer()
+    assert_copied(primary, mirror)
+    with primary.cluster.connect(primary.database) as db:
+        db.execute("DELETE FROM jfs_chunk_ref")
+    mirror.wait_caught_up()
+    wait_for("the slice is removed", lambda: not mirror.blocks(), 60)
+    stalled.process.send(signal.SIGCONT)
+    wait_for("it has noticed", lambda: "another worker" in stalled.process.log(), 60)
+    wait_for("what it stored late is removed", lambda: not mirror.blocks() and not mirror.value(
+        "SELECT count(*) FROM tarn.slice_state"), 60)
+
+
+def test_a_fence_is_not_given_out_twice(primary, mirror):
+    fill(primary, count=1)
+    mirror.wait_caught_up()
+    lease = "SELECT slice, fence FROM tarn_1.slice_lease(1, 60) WHERE want = %s"
+    ((slice_id, first),) = mirror.query(lease, ["copy"])
+    assert mirror.value("SELECT tarn_1.slice_done(%s, %s, 'copy')", [slice_id, first]) == "done"
+    mirror.query("UPDATE tarn.slice_state SET not_before = now() + interval '1 hour'")
+    delete_slices(primary, [slice_id])
+    mirror.wait_caught_up()
+    ((again, second),) = mirror.query(lease, ["delete"])
+    assert (again, second != first) == (slice_id, True)
+    assert not mirror.value("SELECT tarn_1.slice_fail(%s, %s, 'late', 1)", [slice_id, first])
+
+
 def test_a_slice_that_is_deleted_while_it_waits_leaves_nothing(primary, mirror):
     fill(primary, count=10)
     mirror.wait_caught_up()
