@@ -137,6 +137,8 @@ END $$;
 
 -- Everything a reader needs to begin, from one snapshot. A row comes always; digest, records and
 -- sums are NULL with err. Refused for writing: EPERM for an immutable file and one in the trash.
+-- EIO while a mirror is seeded: a mount that was left running would take what is not copied yet for
+-- holes, and read zeros.
 CREATE FUNCTION tarn_1.open(_ino int8, _write bool)
 RETURNS TABLE (err int4, ino int8, type int4, flags int4, mode int4, uid int8, gid int8,
                atime int8, mtime int8, ctime int8, atimensec int4, mtimensec int4, ctimensec int4,
@@ -148,7 +150,10 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
            (q.a).ctimensec, (q.a).nlink, (q.a).length, (q.a).rdev, (q.a).parent,
            (q.a).access_acl, (q.a).default_acl, (q.a).tier,
            c.digest, c.records, tarn_1.packed_sums(c.records)
-      FROM (SELECT CASE WHEN n.inode IS NULL THEN tarn_1.refuse(2)
+      FROM (SELECT CASE WHEN EXISTS (SELECT FROM tarn.local_site AS l
+                                      WHERE l.role = 'mirror' AND l.ready_at IS NULL)
+                            THEN tarn_1.refuse(5)
+                        WHEN n.inode IS NULL THEN tarn_1.refuse(2)
                         WHEN n.type <> 1 THEN tarn_1.refuse(22)
                         WHEN _write AND (n.flags & 1 <> 0 OR n.parent > tarn_1.trash())
                             THEN tarn_1.refuse(1)
@@ -162,14 +167,16 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
               FROM public.jfs_chunk AS k WHERE k.inode = _ino) AS c ON (q.a).err = 0
 $$;
 
--- The records of the chunks [_first, _first + _count) that have any. ENOENT is a row without indx.
+-- The records of the chunks [_first, _first + _count) that have any. ENOENT is a row without indx,
+-- and so is EIO while a mirror is seeded.
 CREATE FUNCTION tarn_1.slices(_ino int8, _first int4, _count int4)
 RETURNS TABLE (err int4, indx int4, records bytea, sums bytea)
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN n.inode IS NULL THEN 2 ELSE 0 END, c.indx, c.slices,
-           tarn_1.packed_sums(c.slices)
-      FROM (SELECT) AS always
-           LEFT JOIN public.jfs_node AS n ON n.inode = _ino
+    SELECT CASE WHEN site.is_seeded THEN 5 WHEN n.inode IS NULL THEN 2 ELSE 0 END, c.indx,
+           c.slices, tarn_1.packed_sums(c.slices)
+      FROM (SELECT EXISTS (SELECT FROM tarn.local_site AS l
+                            WHERE l.role = 'mirror' AND l.ready_at IS NULL) AS is_seeded) AS site
+           LEFT JOIN public.jfs_node AS n ON n.inode = _ino AND NOT site.is_seeded
            LEFT JOIN public.jfs_chunk AS c
                   ON c.inode = n.inode AND c.indx >= _first AND c.indx < _first::int8 + _count
      WHERE n.inode IS NULL OR c.inode IS NOT NULL

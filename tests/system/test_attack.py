@@ -1,5 +1,6 @@
 """Attempts to lose bytes through the real programs. Each was found by losing some."""
 
+import contextlib
 import os
 import time
 
@@ -7,6 +8,7 @@ import pytest
 
 from harness.check import assert_consistent
 from harness.site import hide, reveal
+from harness.volume import tarn
 from harness.wait import wait_for
 
 # How long the kernel may keep attributes, and a little.
@@ -97,6 +99,27 @@ def test_fsync_ends_while_the_bucket_is_away(volume):
             os.fsync(file.fileno())
         kept = mount.path("f").read_bytes()
     assert [kept[n * 10_000:n * 10_000 + 1000] for n in range(4)] == [b"x" * 1000] * 4
+
+
+def test_a_mount_left_running_while_its_mirror_is_seeded_again_reads_no_zeros(primary, mirror):
+    with primary.mount() as here:
+        for number in range(3):
+            here.path(f"f{number}").write_bytes(b"x" * 100_000)
+    mirror.wait_caught_up()
+    with mirror.mount("--read-only") as there, open(there.path("f1"), "rb", buffering=0) as opened:
+        mirror.agent.stop()
+        tarn("mirror", "leave", mirror.url)
+        # As it is in the middle of a join: the nodes are copied, the chunks are not.
+        mirror.query("DELETE FROM jfs_chunk")
+        time.sleep(ATTRIBUTES_EXPIRED)
+        with pytest.raises(OSError, match="Input/output error"):
+            there.path("f0").read_bytes()
+        with pytest.raises(OSError, match="Input/output error"):
+            there.path("f2").read_bytes()
+        with contextlib.suppress(OSError):
+            assert os.pread(opened.fileno(), 1000, 50_000) == b"x" * 1000
+        mirror.begin()
+        assert there.path("f2").read_bytes() == b"x" * 100_000
 
 
 def _take_away(volume):
