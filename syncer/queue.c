@@ -80,9 +80,9 @@ static enum rc call(struct queue *q, const char *sql, const struct pg_param *par
 
 static enum rc decode_sums(struct bytes packed, struct order *out, struct err *e)
 {
-    uint32_t count = (uint32_t)(packed.size / 4);
-    if (count == 0)
+    if (packed.size == 0)
         return RC_OK;
+    const uint32_t count = (uint32_t)(packed.size / 4);
     if (packed.size % 4 || count > MAX_SUMS)
         return err_fail(e, RC_CORRUPT, "the sums of slice %llu are malformed",
                         (unsigned long long)out->slice);

@@ -54,7 +54,10 @@ struct backlog {
 MUST_CHECK enum rc queue_open(struct queue **out, const char *url, struct err *e);
 void queue_close(struct queue **queue);
 
-/* Lease one order. RC_NOT_FOUND: nothing is due. */
+/*
+ * Lease one order. RC_NOT_FOUND: nothing is due. RC_CORRUPT: *out is leased, but its sums are
+ * malformed: give it back.
+ */
 MUST_CHECK enum rc queue_lease(struct queue *queue, struct order *out, struct err *e);
 /* Extend the lease. RC_STALE: another worker has the order now. */
 MUST_CHECK enum rc queue_renew(struct queue *queue, const struct order *order, struct err *e);

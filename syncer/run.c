@@ -150,6 +150,10 @@ static void work_until_empty(struct syncer *s, struct queue *queue, struct copie
         enum rc rc = queue_lease(queue, &order, &e);
         if (rc == RC_NOT_FOUND)
             return;
+        if (rc == RC_CORRUPT) { /* leased, but with sums that make no sense */
+            give_back(queue, &order, &e);
+            continue;
+        }
         if (rc) {
             log_err(LOG_LEVEL_WARN, &e, "could not lease an order");
             clock_sleep_until(clock_deadline(PAUSE_MS));

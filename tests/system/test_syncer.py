@@ -242,6 +242,19 @@ def test_a_damaged_origin_block_is_not_copied(primary, mirror):
     assert_copied(primary, mirror)
 
 
+def test_sums_that_make_no_sense_are_a_listed_failure(primary, mirror):
+    with primary.mount() as here:
+        here.path("f").write_bytes(load.content(1, 100_000))
+    mirror.wait_caught_up()
+    with mirror.cluster.connect(mirror.database) as db:
+        db.execute("UPDATE tarn.block_sum SET sums = '\\x010203'")
+    mirror.start_syncer()
+    wait_for("the order is listed as failing",
+             lambda: mirror.value("SELECT last_error FROM tarn.slice_state"), 60)
+    assert "malformed" in mirror.value("SELECT last_error FROM tarn.slice_state")
+    assert not mirror.blocks()
+
+
 def test_the_mirror_postgresql_restarts_under_the_syncer(primary, mirror):
     mirror.start_syncer()
     fill(primary, count=100, size=100_000)
