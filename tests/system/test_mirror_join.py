@@ -510,6 +510,7 @@ def test_the_status_works_while_the_primary_is_down(primary, mirror):
 
 
 def test_one_agent_works_at_a_time(primary, mirror, workdir):
+    wait_for("the first works", lambda: "state FOLLOWING" in mirror.agent.log.read_text())
     second = Process([BIN / "tarn-mirror", "run", mirror.url], workdir / "second.log")
     wait_for("the second waits", lambda: "waiting for it to end" in second.log())
     assert second.stop() == DONE
