@@ -180,8 +180,7 @@ class _Link:
             return time.monotonic() + self.proxy.delay_down, data
         # The first ReadyForQuery ends the start-up; after it each exchange has one.
         if self.answers - 1 >= self.lost:
-            self.close()
-            self.proxy.lost_one()
+            self.proxy.lost_one(self)
         return 0, None
 
 
@@ -305,9 +304,11 @@ class Proxy:
                         return True
         return False
 
-    def lost_one(self):
+    def lost_one(self, link):
+        # First nobody gets in, then the client learns of it: it comes back at once.
         if self._then_refuse:
             self.refuse()
+        link.close()
         self._lost.set()
 
     def wait_while_held(self):
