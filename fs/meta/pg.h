@@ -91,6 +91,5 @@ MUST_CHECK enum rc pg_get_int8_array(const struct pg_result *result, int row, in
 const char *pg_sqlstate(const struct pg *pg);
 /* The server's message of the last failure, verbatim (never a password), "" if none. */
 const char *pg_message(const struct pg *pg);
-int pg_server_version(const struct pg *pg); /* 150020 */
 
 #endif

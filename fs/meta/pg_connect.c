@@ -150,7 +150,6 @@ static enum rc connect_to(struct pg *pg, const struct pg_options *options, uint6
         return e->code;
 
     PQsetErrorVerbosity(pg->conn, PQERRORS_DEFAULT);
-    pg->server_version = PQserverVersion(pg->conn);
     if (PQsetnonblocking(pg->conn, 1) != 0)
         return pg_lost(pg, PG_NOT_SENT, e);
     return RC_OK;
@@ -182,9 +181,4 @@ void pg_close(struct pg **pg)
 bool pg_is_open(const struct pg *pg)
 {
     return pg && pg->conn && PQstatus(pg->conn) == CONNECTION_OK;
-}
-
-int pg_server_version(const struct pg *pg)
-{
-    return pg->server_version;
 }

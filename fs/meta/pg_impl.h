@@ -16,7 +16,6 @@
 
 struct pg {
     PGconn *conn; /* NULL once it is known to be lost */
-    int server_version;
     char sqlstate[PG_SQLSTATE_BYTES];
     char message[PG_MESSAGE_BYTES];
 
