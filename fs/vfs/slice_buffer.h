@@ -28,6 +28,7 @@ struct write_block {
     uint32_t used, capacity; /* bytes */
     uint8_t *data;
     enum block_state state;
+    uint64_t attempt;         /* number of its last upload among those of the inode */
     struct write_block *next; /* in a batch to be queued */
     uint32_t sums[BLOCK_SUMS_MAX];
 };
@@ -41,7 +42,7 @@ struct write_slice {
     bool is_frozen;     /* takes no more data */
     uint32_t block_count, block_capacity;
     uint32_t queued, failed, stored; /* blocks in these states */
-    uint64_t failure;                /* number of its last failed upload; 0: none failed */
+    uint64_t failure;                /* highest number of an upload of it that failed; 0: none */
     struct write_block **blocks;
     uint64_t born_ms;
     uint64_t uploaded_ms; /* when its first upload was queued; 0: not yet */

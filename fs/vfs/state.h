@@ -26,7 +26,7 @@ struct writer {
     uint32_t count;
     uint32_t uploads; /* blocks that are queued or on their way */
     uint64_t next_seq;
-    uint64_t failures;       /* uploads that failed so far */
+    uint64_t attempts;       /* uploads that were queued so far */
     uint64_t spare_id;       /* a slice id fetched in advance; 0: none */
     uint64_t end;            /* furthest byte pending; 0: none */
     struct timespec written; /* time of the last write */

@@ -37,7 +37,7 @@ static uint8_t *report(struct write_block *block, enum rc outcome, const struct 
     if (outcome) {
         block->state = BLOCK_FAILED;
         s->failed++;
-        s->failure = ++in->writer.failures;
+        s->failure = block->attempt > s->failure ? block->attempt : s->failure;
         keep_trouble_locked(in, e);
     } else {
         block->state = BLOCK_STORED;
@@ -75,8 +75,9 @@ static void run(void *arg)
 
 void upload_count_locked(struct inode *in, const struct write_batch *batch)
 {
-    for (const struct write_block *block = batch->first; block; block = block->next) {
+    for (struct write_block *block = batch->first; block; block = block->next) {
         in->writer.uploads++;
+        block->attempt = ++in->writer.attempts;
         atomic_fetch_add(&in->vfs->queued_uploads, 1);
     }
 }

@@ -194,21 +194,36 @@ static void freeze_locked(struct inode *in, uint64_t until_seq, struct write_bat
     upload_count_locked(in, batch);
 }
 
-enum progress { PROGRESS_READY, PROGRESS_BUSY, PROGRESS_FAILED };
+enum progress { PROGRESS_READY, PROGRESS_BUSY, PROGRESS_STALE, PROGRESS_FAILED };
 
 /*
- * The first failure after number `since` is told, without waiting for the other blocks: they are
- * tried again by the background and by others who flush, so there may always be one on its way.
+ * The first failure of an upload with a number above `since` is told, without waiting for the
+ * other blocks: they are tried again by the background and by others who flush, so there may
+ * always be one on its way. An older upload that fails late says nothing of the store as it is
+ * now (PROGRESS_STALE): its block is due for another try.
  */
 static enum progress look_locked(const struct inode *in, uint64_t until_seq, uint64_t since)
 {
-    bool is_busy = false;
+    bool is_busy = false, is_stale = false;
     for (const struct write_slice *s = in->writer.first; s && s->seq <= until_seq; s = s->next) {
-        if (s->failed || (s->failure > since && s->stored < s->block_count))
+        if (s->failure > since && s->stored < s->block_count)
             return PROGRESS_FAILED;
+        is_stale |= s->failed != 0;
         is_busy |= s->queued != 0;
     }
+    if (is_stale)
+        return PROGRESS_STALE;
     return is_busy ? PROGRESS_BUSY : PROGRESS_READY;
+}
+
+static void retry_locked(struct inode *in, uint64_t until_seq)
+{
+    struct write_batch batch = WRITE_BATCH_INIT(batch);
+
+    freeze_locked(in, until_seq, &batch);
+    lock_drop(&in->lock);
+    upload_batch(in->vfs, &batch);
+    lock_take(&in->lock);
 }
 
 /* Wait for uploads and commits until nothing up to until_seq is pending. */
@@ -218,6 +233,10 @@ static enum rc settle_locked(struct inode *in, uint64_t until_seq, uint64_t sinc
         enum progress progress = look_locked(in, until_seq, since);
         if (progress == PROGRESS_FAILED)
             return report_trouble_locked(in, e);
+        if (progress == PROGRESS_STALE) {
+            retry_locked(in, until_seq);
+            continue;
+        }
         if (progress == PROGRESS_BUSY || in->writer.is_committing) {
             /* Bounded by the patience of the uploads and the commit that we wait for. */
             (void)lock_wait(&in->changed, &in->lock, CLOCK_FOREVER_MS);
@@ -236,7 +255,7 @@ enum rc writer_flush(struct inode *in, struct err *e)
 
     lock_take(&in->lock);
     const uint64_t until_seq = in->writer.last ? in->writer.last->seq : 0;
-    const uint64_t since = in->writer.failures;
+    const uint64_t since = in->writer.attempts;
     if (!in->writer.lost)
         freeze_locked(in, until_seq, &batch);
     lock_drop(&in->lock);
