@@ -1,14 +1,6 @@
 -- What becomes of an inode that loses a name: into the trash, one link less, kept for those who
 -- have it open, or gone (format §4, §7.10, §9).
 
--- Days that the trash is kept; 0: no trash. Read from the format row by those who delete, each
--- time: the row may change under a running mount.
-CREATE FUNCTION tarn_1.trash_days() RETURNS int8
-LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN (SELECT value::json ->> 'TrashDays' FROM public.jfs_setting WHERE name = 'format');
-END $$;
-
 -- The trash directory of the UTC hour, made by the first deletion in it. Two who make it at once:
 -- the second waits for the first and then finds it; it has used up a number, which is harmless.
 CREATE FUNCTION tarn_1.trash_hour(_now int8, OUT hour int8, OUT is_new bool)

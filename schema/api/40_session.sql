@@ -35,6 +35,7 @@ BEGIN
         RETURN QUERY SELECT 30, NULL::int8;
         RETURN;
     END IF;
+    PERFORM tarn_1.flags_refresh();
     LOOP
         INSERT INTO public.jfs_counter AS c (name, value) VALUES ('nextSession', 1)
             ON CONFLICT (name) DO UPDATE SET value = c.value + 1
@@ -58,6 +59,7 @@ BEGIN
             RETURN QUERY SELECT 116, NULL::text, NULL::int8, NULL::int8;
             RETURN;
         END IF;
+        PERFORM tarn_1.flags_refresh();
     END IF;
     RETURN QUERY
     SELECT 0, (SELECT s.value FROM public.jfs_setting AS s WHERE s.name = 'format')::text,

@@ -128,6 +128,7 @@ BEGIN
         step := 'statistics of the root are counted';
         RETURN NEXT;
     END IF;
+    PERFORM tarn_1.flags_refresh();
     IF tarn_1.publish() THEN
         step := 'publication "tarn" lists ' || (SELECT count(*) FROM tarn_1.replicated_tables())
                 || ' tables';

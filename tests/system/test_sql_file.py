@@ -437,6 +437,7 @@ def test_usage_follows_every_link_and_stops_with_the_last(volume, tree):
         tree.unlink(ROOT, name)
     volume.db.execute("UPDATE jfs_setting SET value = replace(value, '\"TrashDays\": 1',"
                       " '\"TrashDays\": 0')")
+    tree.read("flags_refresh")
     tree.unlink(DIRECTORY, b"other", opened=[FILE])
     volume.db.execute("UPDATE jfs_node SET nlink = 0 WHERE inode = %s", [FILE])
     assert tree.truncate(FILE, 0, BY_HANDLE).usage == [4096 - 12288, 0]
