@@ -173,9 +173,10 @@ static void on_gone(void *arg, UNUSED const struct err *why)
 
 static enum rc compose_fuse_options(const struct program *p, struct buf *out, struct err *e)
 {
-    return buf_addf(out, e, "fsname=tarn:%s,subtype=tarn,default_permissions,nosuid,nodev%s%s",
-                    volume_name(p->volume), p->options.no_allow_other ? "" : ",allow_other",
-                    p->is_read_only ? ",ro" : "");
+    return buf_addf(out, e, "fsname=tarn:%s,subtype=tarn,default_permissions%s%s%s%s%s",
+                    volume_name(p->volume), p->options.suid ? "" : ",nosuid",
+                    p->options.dev ? "" : ",nodev", p->options.noexec ? ",noexec" : "",
+                    p->options.no_allow_other ? "" : ",allow_other", p->is_read_only ? ",ro" : "");
 }
 
 static enum rc open_session(struct program *p, struct err *e)
@@ -317,7 +318,8 @@ static enum rc prepare(struct program *p, const char *const *arguments, struct e
 {
     const struct mount_options *o = &p->options;
     p->url = arguments[0];
-    if (command_log_init("tarn-mount", &o->log, e) || url_check(p->url, e) ||
+    if (command_log_init("tarn-mount", &o->log, e) || options_check(o, e) ||
+        options_umask(o, &p->mount.umask, e) || url_check(p->url, e) ||
         check_mount_point(p, arguments[1], e))
         return e->code;
     p->redacted_url = url_redact(p->url);
@@ -325,6 +327,7 @@ static enum rc prepare(struct program *p, const char *const *arguments, struct e
     p->mount.attr_seconds = (double)o->attr_ms / 1000;
     p->mount.entry_seconds = (double)o->entry_ms / 1000;
     p->mount.dir_entry_seconds = (double)o->dir_entry_ms / 1000;
+    p->mount.negative_seconds = (double)o->negative_entry_ms / 1000;
     if (told_open(&p->mount.told, (uint64_t)o->attr_ms, e))
         return e->code;
     if (pthread_key_create(&p->mount.read_buffer, free))

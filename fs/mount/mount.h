@@ -24,6 +24,8 @@ struct mount {
     struct told *told;
     struct fuse_session *session;
     double attr_seconds, entry_seconds, dir_entry_seconds; /* kernel cache times */
+    double negative_seconds;                               /* of names that do not exist */
+    int umask;                                             /* goes before the caller's; -1: none */
     const char *redacted_url;
     pthread_key_t read_buffer; /* each thread's buffer for replies to READ */
 };
@@ -46,6 +48,8 @@ void mount_reply_err(fuse_req_t req, const struct err *e, const char *what, fuse
 /* The FUSE form of an entry that was looked up or made. */
 struct fuse_entry_param mount_entry(const struct mount *m, const struct node_attr *attr);
 struct vfs_caller mount_caller(fuse_req_t req);
+/* The umask for what req makes. */
+uint32_t mount_umask(fuse_req_t req);
 
 /*
  * The value of an extended attribute by which a mount tells tools about itself (user.tarn.pid,

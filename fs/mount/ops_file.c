@@ -78,7 +78,7 @@ static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
         .name = {(const uint8_t *)name, strlen(name)},
         .type = NODE_FILE,
         .mode = mode & 07777,
-        .umask = ctx->umask,
+        .umask = mount_umask(req),
         .uid = ctx->uid,
         .gid = ctx->gid,
     };

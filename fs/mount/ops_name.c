@@ -49,6 +49,12 @@ struct vfs_caller mount_caller(fuse_req_t req)
     return (struct vfs_caller){ctx->uid, ctx->gid, (uint32_t)ctx->pid};
 }
 
+uint32_t mount_umask(fuse_req_t req)
+{
+    const int given = mount_of(req)->umask;
+    return given >= 0 ? (uint32_t)given : fuse_req_ctx(req)->umask;
+}
+
 static struct bytes name_of(const char *name)
 {
     return (struct bytes){(const uint8_t *)name, strlen(name)};
@@ -58,6 +64,13 @@ static void reply_entry(fuse_req_t req, const struct node_attr *attr)
 {
     struct fuse_entry_param entry = mount_entry(mount_of(req), attr);
     fuse_reply_entry(req, &entry);
+}
+
+/* That there is no such name, which the kernel may believe for a while. */
+static void reply_missing(fuse_req_t req)
+{
+    const struct fuse_entry_param none = {.entry_timeout = mount_of(req)->negative_seconds};
+    fuse_reply_entry(req, &none);
 }
 
 static void reply_attr(fuse_req_t req, const struct node_attr *attr)
@@ -73,10 +86,13 @@ static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     OP_TIMER(lookup);
     struct err e = ERR_INIT;
     struct node_attr attr;
-    if (vfs_lookup(mount_of(req)->vfs, parent, name_of(name), &attr, &e))
-        mount_reply_err(req, &e, "lookup", parent);
-    else
+    enum rc rc = vfs_lookup(mount_of(req)->vfs, parent, name_of(name), &attr, &e);
+    if (!rc)
         reply_entry(req, &attr);
+    else if (rc == RC_REFUSED && e.posix == ENOENT && mount_of(req)->negative_seconds > 0)
+        reply_missing(req);
+    else
+        mount_reply_err(req, &e, "lookup", parent);
 }
 
 static void on_getattr(fuse_req_t req, fuse_ino_t ino, UNUSED struct fuse_file_info *fi)
@@ -174,7 +190,7 @@ static void make_node(fuse_req_t req, fuse_ino_t parent, const char *name, enum 
         .name = name_of(name),
         .type = type,
         .mode = mode & 07777,
-        .umask = ctx->umask,
+        .umask = mount_umask(req),
         .uid = ctx->uid,
         .gid = ctx->gid,
         .rdev = (uint32_t)rdev,

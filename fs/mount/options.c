@@ -1,11 +1,29 @@
 #include "fs/mount/options.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 
 #define AT(field) offsetof(struct mount_options, field)
 #define GIB       ((int64_t)1 << 30)
 #define MIB       ((int64_t)1 << 20)
 #define DAY_MS    ((int64_t)86400000)
+
+/*
+ * What JuiceFS's and mount(8)'s command lines may hold and what changes nothing here: the thing is
+ * always so, or there is nothing to set. What would change the meaning of a mount is not among
+ * them.
+ */
+#define WITHOUT_EFFECT "Accepted without effect"
+#define ACCEPTED(option, why)                                                                      \
+    {                                                                                              \
+        .name = (option), .type = CONF_STRING, .group = WITHOUT_EFFECT,                            \
+        .offset = AT(accepted_text), .help = (why)                                                 \
+    }
+#define ACCEPTED_FLAG(option, why)                                                                 \
+    {                                                                                              \
+        .name = (option), .type = CONF_FLAG, .group = WITHOUT_EFFECT, .offset = AT(accepted),      \
+        .help = (why)                                                                              \
+    }
 
 static const struct conf_option options[] = {
     {.name = "background",
@@ -29,7 +47,11 @@ static const struct conf_option options[] = {
     {.name = "subdir",
      .type = CONF_STRING,
      .offset = AT(subdir),
-     .help = "show this directory of the volume as the root"},
+     .help = "show this directory of the volume as the root; made if it is missing"},
+    {.name = "no-bgjob",
+     .type = CONF_FLAG,
+     .offset = AT(no_bgjob),
+     .help = "leave the volume's background jobs to its other clients"},
     {.name = "log",
      .type = CONF_STRING,
      .offset = AT(log_file),
@@ -83,6 +105,36 @@ static const struct conf_option options[] = {
      .group = "Metadata",
      .offset = AT(dir_entry_ms),
      .help = "time the kernel may keep names of directories"},
+    {.name = "negative-entry-cache",
+     .type = CONF_DURATION,
+     .unit = "s",
+     .default_text = "0s",
+     .min = 0,
+     .max = DAY_MS,
+     .group = "Metadata",
+     .offset = AT(negative_entry_ms),
+     .help = "time the kernel may remember that a name does not exist"},
+
+    {.name = "umask",
+     .type = CONF_STRING,
+     .group = "Users and groups",
+     .offset = AT(umask),
+     .help = "umask of new files and directories in octal, instead of the caller's"},
+    {.name = "suid",
+     .type = CONF_FLAG,
+     .group = "Users and groups",
+     .offset = AT(suid),
+     .help = "let programs run with their set-user-ID and set-group-ID bits"},
+    {.name = "dev",
+     .type = CONF_FLAG,
+     .group = "Users and groups",
+     .offset = AT(dev),
+     .help = "let device nodes be used"},
+    {.name = "noexec",
+     .type = CONF_FLAG,
+     .group = "Users and groups",
+     .offset = AT(noexec),
+     .help = "let no program be run from here"},
 
     {.name = "bucket",
      .type = CONF_STRING,
@@ -156,6 +208,57 @@ static const struct conf_option options[] = {
      .offset = AT(threads),
      .help = "requests served at the same time; threads exist only while they are needed"},
 
+    {.name = "writeback",
+     .type = CONF_FLAG,
+     .group = "Not done here",
+     .offset = AT(writeback),
+     .help = "refused: data is stored before fsync and close return"},
+    {.name = "storage",
+     .type = CONF_STRING,
+     .group = "Not done here",
+     .offset = AT(storage),
+     .help = "refused: the kind of storage is the volume's; --bucket may name another place"},
+
+    {.name = "foreground",
+     .letter = 'f',
+     .type = CONF_FLAG,
+     .group = WITHOUT_EFFECT,
+     .offset = AT(accepted),
+     .help = "the default"},
+    ACCEPTED_FLAG("enable-xattr", "extended attributes are always on"),
+    ACCEPTED_FLAG("enable-ioctl", "chattr and lsattr always work"),
+    ACCEPTED_FLAG("readdir-cache", "a page of a directory is one exchange"),
+    ACCEPTED_FLAG("sort-dir", "names are always listed in byte order"),
+    ACCEPTED_FLAG("force", "a mount point may be mounted over"),
+    ACCEPTED_FLAG("no-syslog", "messages go to stderr or --log"),
+    ACCEPTED_FLAG("no-usage-report", "nothing is ever reported"),
+    ACCEPTED_FLAG("no-agent", "there is none"),
+    ACCEPTED_FLAG("backup-skip-trash", "metadata is backed up with PostgreSQL's tools"),
+    ACCEPTED("backup-meta", "metadata is backed up with PostgreSQL's tools"),
+    ACCEPTED("heartbeat", "always 12 s"),
+    ACCEPTED("skip-dir-nlink", "link counts are always kept"),
+    ACCEPTED("skip-dir-mtime", "always 100 ms, JuiceFS's default"),
+    ACCEPTED("open-cache", "an open always asks for the newest attributes"),
+    ACCEPTED("open-cache-limit", "as open-cache"),
+    ACCEPTED("prefetch", "reading ahead decides by itself"),
+    ACCEPTED("max-fuse-io", "always 1 MiB"),
+    ACCEPTED_FLAG("allow-other", "the default; see --no-allow-other"),
+    ACCEPTED_FLAG("default-permissions", "always on: the kernel checks permissions"),
+    ACCEPTED_FLAG("nonempty", "always allowed"),
+    ACCEPTED_FLAG("nosuid", "the default; see --suid"),
+    ACCEPTED_FLAG("nodev", "the default; see --dev"),
+    ACCEPTED_FLAG("exec", "the default; see --noexec"),
+    ACCEPTED_FLAG("defaults", "of mount(8)"),
+    ACCEPTED_FLAG("auto", "of mount(8)"),
+    ACCEPTED_FLAG("noauto", "of mount(8)"),
+    ACCEPTED_FLAG("nofail", "of mount(8)"),
+    ACCEPTED_FLAG("user", "of mount(8)"),
+    ACCEPTED_FLAG("async", "of mount(8)"),
+    ACCEPTED_FLAG("-netdev", "_netdev of mount(8); \"_\" in an option is read as \"-\""),
+    ACCEPTED_FLAG("noatime", "of mount(8); see --atime-mode"),
+    ACCEPTED_FLAG("nodiratime", "of mount(8); see --atime-mode"),
+    ACCEPTED_FLAG("relatime", "of mount(8); see --atime-mode"),
+
     COMMAND_LOG_OPTIONS(struct mount_options, log),
 };
 
@@ -181,3 +284,30 @@ const struct conf_command mount_command = {
     .min_arguments = 2,
     .max_arguments = 2,
 };
+
+enum rc options_check(const struct mount_options *o, struct err *e)
+{
+    if (o->writeback)
+        return err_fail(e, RC_INVALID,
+                        "--writeback is not done here: data is stored before fsync and close "
+                        "return; leave the option out");
+    if (o->storage)
+        return err_fail(e, RC_INVALID,
+                        "--storage cannot be changed by a mount: it is the volume's own; --bucket "
+                        "may name another place of the same kind");
+    return RC_OK;
+}
+
+enum rc options_umask(const struct mount_options *o, int *out, struct err *e)
+{
+    char *end;
+    *out = -1;
+    if (!o->umask || !*o->umask)
+        return RC_OK;
+    const unsigned long value = strtoul(o->umask, &end, 8);
+    if (*end || value > 0777 || o->umask[0] == '-')
+        return err_fail(e, RC_INVALID, "--umask must be an octal number up to 777, not \"%s\"",
+                        o->umask);
+    *out = (int)value;
+    return RC_OK;
+}

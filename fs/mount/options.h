@@ -10,13 +10,23 @@
 
 struct mount_options {
     bool background, read_only, ro, rw, no_allow_other;
-    const char *bucket, *cache_dir, *subdir, *log_file, *metrics;
+    bool no_bgjob; /* the volume's background jobs are left to others */
+    bool suid, dev, noexec, writeback;
+    bool accepted; /* options that change nothing */
+    const char *accepted_text;
+    const char *bucket, *storage, *cache_dir, *subdir, *log_file, *metrics;
+    const char *umask;
     struct command_log log;
     int64_t cache_bytes, buffer_bytes, readahead_bytes;
     int64_t max_uploads, max_downloads, meta_conns, threads, free_space_percent;
-    int64_t attr_ms, entry_ms, dir_entry_ms, meta_timeout_ms;
+    int64_t attr_ms, entry_ms, dir_entry_ms, negative_entry_ms, meta_timeout_ms;
 };
 
 extern const struct conf_command mount_command;
+
+/* RC_INVALID: an option that would promise what is not kept, with a sentence that says so. */
+MUST_CHECK enum rc options_check(const struct mount_options *options, struct err *e);
+/* The umask that goes before the callers' own; -1: none was given. */
+MUST_CHECK enum rc options_umask(const struct mount_options *options, int *out, struct err *e);
 
 #endif
