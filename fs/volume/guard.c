@@ -26,16 +26,12 @@ static size_t trimmed(struct bytes text)
     return text.size;
 }
 
-static enum rc check_until(struct store *bucket, const char *uuid, uint64_t deadline_ms,
-                           struct err *e)
+/* RC_NOT_FOUND: there is no such object. */
+static enum rc compare(struct store *bucket, const char *uuid, uint64_t deadline_ms, struct err *e)
 {
     auto_buf struct buf found;
     buf_init(&found, UUID_OBJECT_MAX);
     enum rc rc = store_get(bucket, UUID_KEY, 0, STORE_TO_END, &found, deadline_ms, e);
-    if (rc == RC_NOT_FOUND) {
-        log_info("%s has no object " UUID_KEY ", so nobody can say whose it is", bucket->label);
-        return RC_OK;
-    }
     if (rc)
         return err_note(e, "could not tell whose %s is", bucket->label);
 
@@ -46,9 +42,39 @@ static enum rc check_until(struct store *bucket, const char *uuid, uint64_t dead
     return RC_OK;
 }
 
+static enum rc check_until(struct store *bucket, const char *uuid, uint64_t deadline_ms,
+                           struct err *e)
+{
+    enum rc rc = compare(bucket, uuid, deadline_ms, e);
+    if (rc != RC_NOT_FOUND)
+        return rc;
+    log_info("%s has no object " UUID_KEY ", so nobody can say whose it is", bucket->label);
+    return RC_OK;
+}
+
 enum rc guard_check(struct store *bucket, const char *uuid, struct err *e)
 {
     return check_until(bucket, uuid, clock_deadline(CHECK_TIMEOUT_MS), e);
+}
+
+static bool note_object(UNUSED const struct store_object *object, void *arg)
+{
+    *(bool *)arg = true;
+    return false;
+}
+
+enum rc guard_vouch(struct store *bucket, const char *uuid, struct err *e)
+{
+    const uint64_t deadline = clock_deadline(CHECK_TIMEOUT_MS);
+    enum rc rc = compare(bucket, uuid, deadline, e);
+    if (rc == RC_OK || rc == RC_INVALID)
+        return rc;
+    bool has_blocks = false;
+    if (rc == RC_NOT_FOUND)
+        rc = store_list(bucket, "chunks/", "", note_object, &has_blocks, deadline, e);
+    if (rc == RC_OK && has_blocks)
+        return RC_OK;
+    return err_fail(e, RC_UNAVAILABLE, "%s does not show that it is the volume's", bucket->label);
 }
 
 enum rc guard_claim(struct store *bucket, const char *uuid, struct err *e)

@@ -19,6 +19,12 @@
  */
 MUST_CHECK enum rc guard_check(struct store *bucket, const char *uuid, struct err *e);
 
+/*
+ * The same for whoever is about to remove objects: a bucket without juicefs_uuid passes only if it
+ * has blocks. RC_UNAVAILABLE: it shows nothing at all, or cannot be asked.
+ */
+MUST_CHECK enum rc guard_vouch(struct store *bucket, const char *uuid, struct err *e);
+
 /* Write the volume's identity into a bucket that has none. RC_INVALID as guard_check(). */
 MUST_CHECK enum rc guard_claim(struct store *bucket, const char *uuid, struct err *e);
 

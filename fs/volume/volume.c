@@ -253,3 +253,19 @@ enum rc volume_put_block(struct volume *v, struct block_id block, const uint8_t 
 {
     return volume_put_block_to(v, v->chain.top, block, plain, deadline_ms, e);
 }
+
+enum rc volume_remove_block(struct volume *v, struct block_id block, uint64_t deadline_ms,
+                            struct err *e)
+{
+    enum rc rc = check_block(v, block, e);
+    if (rc)
+        return rc;
+    char key[BLOCK_KEY_BYTES];
+    block_key(key, v->hash_prefix, block);
+    return store_remove(v->chain.origin, key, deadline_ms, e);
+}
+
+enum rc volume_vouch(struct volume *v, struct err *e)
+{
+    return guard_vouch(v->chain.origin, v->uuid, e);
+}

@@ -88,6 +88,22 @@ MUST_CHECK enum rc volume_put_block_to(struct volume *volume, struct store *to,
                                        struct block_id block, const uint8_t *plain,
                                        uint64_t deadline_ms, struct err *e);
 
+/*
+ * Remove one block from the bucket that the volume writes to; one that is not there is no failure.
+ * Only for slices that nothing refers to any more (fs/upkeep).
+ */
+MUST_CHECK enum rc volume_remove_block(struct volume *volume, struct block_id block,
+                                       uint64_t deadline_ms, struct err *e);
+
+/*
+ * Ask the bucket that the volume writes to, now, whether it is still the volume's: for whoever is
+ * about to remove something. A directory that is not mounted any more looks like an empty bucket.
+ *
+ * RC_INVALID      it says that it belongs to another volume
+ * RC_UNAVAILABLE  it shows neither its identity nor a single block, or cannot be asked
+ */
+MUST_CHECK enum rc volume_vouch(struct volume *volume, struct err *e);
+
 /* Sums of plain (size bytes) into out (ceil(size / meta_sum_bytes(block_bytes)) entries). */
 void volume_sum_block(const struct volume *volume, const uint8_t *plain, uint32_t size,
                       uint32_t *out);
