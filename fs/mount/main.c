@@ -189,7 +189,10 @@ static enum rc open_session(struct program *p, struct err *e)
 
     struct fuse_lowlevel_ops ops = {.init = on_init};
     ops_name_fill(&ops);
+    ops_attr_fill(&ops);
+    ops_xattr_fill(&ops);
     ops_file_fill(&ops);
+    ops_dir_fill(&ops);
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
     bool is_filled = fuse_opt_add_arg(&args, "tarn-mount") == 0 &&
                      fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, options) == 0;

@@ -15,6 +15,7 @@
 
 #include <fuse_lowlevel.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "fs/mount/told.h"
 #include "fs/vfs/vfs.h"
@@ -36,15 +37,25 @@ static inline struct mount *mount_of(fuse_req_t req)
     return fuse_req_userdata(req);
 }
 
+static inline struct bytes mount_name(const char *name)
+{
+    return (struct bytes){(const uint8_t *)name, strlen(name)};
+}
+
 /* Largest READ and WRITE that we take. */
 #define MOUNT_IO_BYTES ((size_t)1 << 20)
 
-/* Fill in the handlers of ops_name.c and ops_file.c. */
+/* Fill in the handlers of the file of that name. */
 void ops_name_fill(struct fuse_lowlevel_ops *ops);
+void ops_attr_fill(struct fuse_lowlevel_ops *ops);
+void ops_xattr_fill(struct fuse_lowlevel_ops *ops);
 void ops_file_fill(struct fuse_lowlevel_ops *ops);
+void ops_dir_fill(struct fuse_lowlevel_ops *ops);
 
 /* Answer with the errno of e; what and ino are for the log. */
 void mount_reply_err(fuse_req_t req, const struct err *e, const char *what, fuse_ino_t ino);
+/* This thread's buffer of MOUNT_IO_BYTES for replies; NULL: out of memory. */
+uint8_t *mount_read_buffer(const struct mount *m);
 /* The FUSE form of an entry that was looked up or made. */
 struct fuse_entry_param mount_entry(const struct mount *m, const struct node_attr *attr);
 struct vfs_caller mount_caller(fuse_req_t req);

@@ -1,0 +1,143 @@
+/*
+ * Requests about attributes, permissions and the file system as a whole.
+ */
+#include "fs/mount/mount.h"
+#include "fs/mount/op_timer.h"
+#include "fs/mount/reply.h"
+
+OP_METRIC(getattr)
+OP_METRIC(setattr)
+OP_METRIC(access)
+OP_METRIC(statfs)
+
+static void reply_attr(fuse_req_t req, const struct node_attr *attr)
+{
+    struct stat st;
+    reply_stat(attr, &st);
+    told_attr(mount_of(req)->told, attr);
+    fuse_reply_attr(req, &st, mount_of(req)->attr_seconds);
+}
+
+static void on_getattr(fuse_req_t req, fuse_ino_t ino, UNUSED struct fuse_file_info *fi)
+{
+    OP_TIMER(getattr);
+    struct err e = ERR_INIT;
+    struct node_attr attr;
+    if (vfs_getattr(mount_of(req)->vfs, ino, &attr, &e))
+        mount_reply_err(req, &e, "getattr", ino);
+    else
+        reply_attr(req, &attr);
+}
+
+static const struct {
+    int fuse;
+    uint32_t ours;
+} setattr_bits[] = {
+    {FUSE_SET_ATTR_MODE, SETATTR_MODE},
+    {FUSE_SET_ATTR_UID, SETATTR_UID},
+    {FUSE_SET_ATTR_GID, SETATTR_GID},
+    {FUSE_SET_ATTR_SIZE, SETATTR_LENGTH},
+    {FUSE_SET_ATTR_ATIME, SETATTR_ATIME},
+    {FUSE_SET_ATTR_MTIME, SETATTR_MTIME},
+    {FUSE_SET_ATTR_ATIME_NOW, SETATTR_ATIME_NOW},
+    {FUSE_SET_ATTR_MTIME_NOW, SETATTR_MTIME_NOW},
+};
+
+static uint32_t setattr_mask(int to_set, uid_t caller)
+{
+    uint32_t mask = 0;
+    for (size_t i = 0; i < sizeof(setattr_bits) / sizeof(setattr_bits[0]); i++)
+        if (to_set & setattr_bits[i].fuse)
+            mask |= setattr_bits[i].ours;
+    /* "now" also comes with the plain bit and the caller's clock: the database's is meant. */
+    if (mask & SETATTR_ATIME_NOW)
+        mask &= ~(uint32_t)SETATTR_ATIME;
+    if (mask & SETATTR_MTIME_NOW)
+        mask &= ~(uint32_t)SETATTR_MTIME;
+    /* The kernel leaves clearing suid and sgid on truncation to us (HANDLE_KILLPRIV). */
+    if ((mask & SETATTR_LENGTH) && caller != 0)
+        mask |= SETATTR_KILL_SUID;
+    return mask;
+}
+
+static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
+                       UNUSED struct fuse_file_info *fi)
+{
+    OP_TIMER(setattr);
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    const struct meta_setattr what = {
+        .ino = ino,
+        .mask = setattr_mask(to_set, ctx->uid),
+        .mode = st->st_mode & 07777,
+        .uid = st->st_uid,
+        .gid = st->st_gid,
+        .length = (uint64_t)st->st_size,
+        .atime = st->st_atim,
+        .mtime = st->st_mtim,
+        .caller_uid = ctx->uid,
+        .caller_gid = ctx->gid,
+    };
+    struct err e = ERR_INIT;
+    struct node_attr attr;
+    /* A change of ctime alone has nothing to store: the answer is the inode as it is. */
+    enum rc rc = what.mask ? vfs_setattr(mount_of(req)->vfs, &what, &attr, &e)
+                           : vfs_getattr(mount_of(req)->vfs, ino, &attr, &e);
+    if (rc)
+        mount_reply_err(req, &e, "setattr", ino);
+    else
+        reply_attr(req, &attr);
+}
+
+static void on_access(fuse_req_t req, fuse_ino_t ino, int mask)
+{
+    OP_TIMER(access);
+    struct err e = ERR_INIT;
+    const struct vfs_caller who = mount_caller(req);
+    (void)!vfs_access(mount_of(req)->vfs, &who, ino, mask, &e);
+    mount_reply_err(req, &e, "access", ino);
+}
+
+/* Without a capacity a volume shows 1 PiB, doubled until it looks at most 80 % full (§10). */
+static uint64_t shown_total(uint64_t total, uint64_t used, uint64_t unlimited)
+{
+    if (total)
+        return total;
+    while (used > unlimited / 10 * 8)
+        unlimited *= 2;
+    return unlimited;
+}
+
+static void on_statfs(fuse_req_t req, UNUSED fuse_ino_t ino)
+{
+    OP_TIMER(statfs);
+    struct err e = ERR_INIT;
+    struct meta_statfs fs;
+    if (vfs_statfs(mount_of(req)->vfs, &fs, &e)) {
+        mount_reply_err(req, &e, "statfs", ino);
+        return;
+    }
+    uint64_t space = shown_total(fs.total_space, fs.used_space, (uint64_t)1 << 50);
+    uint64_t inodes = shown_total(fs.total_inodes, fs.used_inodes, 10 << 20);
+    uint64_t free_space = space > fs.used_space ? space - fs.used_space : 0;
+    uint64_t free_inodes = inodes > fs.used_inodes ? inodes - fs.used_inodes : 0;
+    const struct statvfs st = {
+        .f_bsize = 4096,
+        .f_frsize = 4096,
+        .f_blocks = space / 4096,
+        .f_bfree = free_space / 4096,
+        .f_bavail = free_space / 4096,
+        .f_files = inodes,
+        .f_ffree = free_inodes,
+        .f_favail = free_inodes,
+        .f_namemax = META_NAME_MAX,
+    };
+    fuse_reply_statfs(req, &st);
+}
+
+void ops_attr_fill(struct fuse_lowlevel_ops *ops)
+{
+    ops->getattr = on_getattr;
+    ops->setattr = on_setattr;
+    ops->access = on_access;
+    ops->statfs = on_statfs;
+}
