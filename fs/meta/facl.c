@@ -46,5 +46,5 @@ enum rc meta_setfacl(struct meta *meta, const struct meta_setfacl *what, struct 
         gids,
     };
     struct call *call = CALL("SELECT * FROM tarn_1.setfacl($1,$2,$3,$4,$5,$6,$7,$8)", params);
-    return reply_mutation(meta, call, "setfacl", what->ino, REPLY_NOBODY, out, e);
+    return reply_mutation(meta, call, "setfacl", what->ino, out, e);
 }

@@ -78,7 +78,7 @@ enum rc meta_setattr(struct meta *meta, const struct meta_setattr *what, struct 
     struct call *call =
         CALL("SELECT * FROM tarn_1.setattr($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)",
              params);
-    return reply_mutation(meta, call, "setattr", what->ino, REPLY_NODE, out, e);
+    return reply_mutation(meta, call, "setattr", what->ino, out, e);
 }
 
 enum rc meta_fallocate(struct meta *meta, ino_num ino, int mode, uint64_t off, uint64_t len,
@@ -89,7 +89,7 @@ enum rc meta_fallocate(struct meta *meta, ino_num ino, int mode, uint64_t off, u
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)ino), pg_int4(mode),
                                 pg_int8((int64_t)off), pg_int8((int64_t)len)};
     struct call *call = CALL("SELECT * FROM tarn_1.fallocate($1,$2,$3,$4,$5,$6,$7)", params);
-    return reply_mutation(meta, call, "fallocate", ino, REPLY_NODE, out, e);
+    return reply_mutation(meta, call, "fallocate", ino, out, e);
 }
 
 /* The view of a row with the columns records and sums; NULL without records. */
@@ -301,14 +301,14 @@ enum rc meta_write(struct meta *meta, ino_num ino, const struct meta_written *sl
     };
     struct call *call =
         CALL("SELECT * FROM tarn_1.write($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)", params);
-    return reply_doubted(meta, doubt, call, "write", ino, REPLY_NODE, out, e);
+    return reply_doubted(meta, doubt, call, "write", ino, out, e);
 }
 
 enum rc meta_release(struct meta *meta, ino_num ino, struct err *e)
 {
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)ino)};
     struct call *call = CALL("SELECT * FROM tarn_1.release($1,$2,$3,$4)", params);
-    return reply_mutation(meta, call, "release", ino, REPLY_NODE_REMOVED, NULL, e);
+    return reply_mutation(meta, call, "release", ino, NULL, e);
 }
 
 enum rc meta_new_slice_id(struct meta *meta, uint64_t *out, struct err *e)

@@ -131,7 +131,7 @@ enum rc meta_create(struct meta *meta, const struct meta_create *what, struct no
     };
     struct call *call =
         CALL("SELECT * FROM tarn_1.create($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)", params);
-    return reply_mutation(meta, call, "create", what->parent, REPLY_NODE, out, e);
+    return reply_mutation(meta, call, "create", what->parent, out, e);
 }
 
 /* The opened inodes as an array. Their number is bounded by the mount's open files. */
@@ -152,7 +152,7 @@ enum rc meta_unlink(struct meta *meta, ino_num parent, struct bytes name, const 
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)parent), pg_bytea(name), pg_int8(uid),
                                 inodes};
     struct call *call = CALL("SELECT * FROM tarn_1.unlink($1,$2,$3,$4,$5,$6,$7)", params);
-    return reply_mutation(meta, call, "unlink", parent, REPLY_NODE_REMOVED, out, e);
+    return reply_mutation(meta, call, "unlink", parent, out, e);
 }
 
 enum rc meta_rmdir(struct meta *meta, ino_num parent, struct bytes name, uint32_t uid,
@@ -162,7 +162,7 @@ enum rc meta_rmdir(struct meta *meta, ino_num parent, struct bytes name, uint32_
         return e->code;
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)parent), pg_bytea(name), pg_int8(uid)};
     struct call *call = CALL("SELECT * FROM tarn_1.rmdir($1,$2,$3,$4,$5,$6)", params);
-    return reply_mutation(meta, call, "rmdir", parent, REPLY_NODE_REMOVED, NULL, e);
+    return reply_mutation(meta, call, "rmdir", parent, NULL, e);
 }
 
 enum rc meta_rename(struct meta *meta, ino_num parent, struct bytes name, ino_num new_parent,
@@ -179,8 +179,7 @@ enum rc meta_rename(struct meta *meta, ino_num parent, struct bytes name, ino_nu
         pg_bytea(new_name), pg_int4((int32_t)flags),  pg_int8(uid),   inodes,
     };
     struct call *call = CALL("SELECT * FROM tarn_1.rename($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)", params);
-    /* What was replaced may have had another owner than what was moved. */
-    return reply_mutation(meta, call, "rename", parent, REPLY_NOBODY, out, e);
+    return reply_mutation(meta, call, "rename", parent, out, e);
 }
 
 enum rc meta_link(struct meta *meta, ino_num ino, ino_num parent, struct bytes name,
@@ -191,7 +190,7 @@ enum rc meta_link(struct meta *meta, ino_num ino, ino_num parent, struct bytes n
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)ino), pg_int8((int64_t)parent),
                                 pg_bytea(name)};
     struct call *call = CALL("SELECT * FROM tarn_1.link($1,$2,$3,$4,$5,$6)", params);
-    return reply_mutation(meta, call, "link", ino, REPLY_NOBODY, out, e);
+    return reply_mutation(meta, call, "link", ino, out, e);
 }
 
 enum rc meta_readlink(struct meta *meta, ino_num ino, struct buf *out, struct err *e)

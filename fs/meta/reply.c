@@ -110,23 +110,8 @@ enum rc reply_read(struct meta *meta, const struct call *call, const char *verb,
     return reply_attr(answer, 0, &columns, out, e);
 }
 
-/* The node whose owner is charged, NULL for none. */
-static const struct node_attr *charged(struct meta *meta, enum reply_owner owner,
-                                       const int64_t *deltas, const struct node_attr *attr)
-{
-    if (owner == REPLY_NOBODY || attr->ino == 0)
-        return NULL;
-    if (owner == REPLY_NODE_REMOVED && deltas[1] > 0)
-        return NULL;
-    struct format *format = meta_format_ref(meta);
-    bool is_on = format->user_group_quota;
-    meta_format_unref(meta, &format);
-    return is_on ? attr : NULL;
-}
-
 /* A malformed array costs counts, which fsck repairs; the mutation itself was done. */
-static void take_usage(struct meta *meta, const struct pg_result *answer, enum reply_owner owner,
-                       const struct node_attr *attr)
+static void take_usage(struct meta *meta, const struct pg_result *answer)
 {
     struct err e = ERR_INIT;
     auto_free int64_t *deltas = NULL;
@@ -134,19 +119,18 @@ static void take_usage(struct meta *meta, const struct pg_result *answer, enum r
     if (pg_get_int8_array(answer, 0, pg_column(answer, "usage"), &deltas, &count, &e))
         log_err(LOG_LEVEL_WARN, &e, "usage is not counted");
     else if (count >= 2)
-        usage_add(&meta->usage, deltas, count, charged(meta, owner, deltas, attr));
+        usage_add(&meta->usage, deltas, count);
 }
 
 enum rc reply_mutation(struct meta *meta, const struct call *call, const char *verb, ino_num ino,
-                       enum reply_owner owner, struct node_attr *out, struct err *e)
+                       struct node_attr *out, struct err *e)
 {
     struct lane given_up = {.sid = 0}; /* nobody asks again */
-    return reply_doubted(meta, &given_up, call, verb, ino, owner, out, e);
+    return reply_doubted(meta, &given_up, call, verb, ino, out, e);
 }
 
 enum rc reply_doubted(struct meta *meta, struct lane *doubt, const struct call *call,
-                      const char *verb, ino_num ino, enum reply_owner owner, struct node_attr *out,
-                      struct err *e)
+                      const char *verb, ino_num ino, struct node_attr *out, struct err *e)
 {
     auto_result struct pg_result *answer = NULL;
     if (retry_doubted(meta, doubt, call, &answer, e))
@@ -158,7 +142,7 @@ enum rc reply_doubted(struct meta *meta, struct lane *doubt, const struct call *
     enum rc rc = RC_OK;
     if (!pg_is_null(answer, 0, columns.ino))
         rc = reply_attr(answer, 0, &columns, &attr, e);
-    take_usage(meta, answer, owner, &attr);
+    take_usage(meta, answer);
     if (out)
         *out = attr;
     return rc ? rc : reply_check(answer, verb, ino, e);

@@ -33,20 +33,12 @@ MUST_CHECK enum rc reply_check(const struct pg_result *answer, const char *verb,
 MUST_CHECK enum rc reply_read(struct meta *meta, const struct call *call, const char *verb,
                               ino_num ino, struct node_attr *out, struct err *e);
 
-/* Whom a mutation's change of the volume's usage is counted for, where user quotas are on. */
-enum reply_owner {
-    REPLY_NOBODY,
-    REPLY_NODE,         /* the inode that is answered */
-    REPLY_NODE_REMOVED, /* the same, but growth is the trash's hour directory */
-};
-
 /* Make a mutation, take in its usage, answer its refusal or attributes. out may be NULL. */
 MUST_CHECK enum rc reply_mutation(struct meta *meta, const struct call *call, const char *verb,
-                                  ino_num ino, enum reply_owner owner, struct node_attr *out,
-                                  struct err *e);
+                                  ino_num ino, struct node_attr *out, struct err *e);
 /* The same with retry_doubted(). */
 MUST_CHECK enum rc reply_doubted(struct meta *meta, struct lane *doubt, const struct call *call,
-                                 const char *verb, ino_num ino, enum reply_owner owner,
-                                 struct node_attr *out, struct err *e);
+                                 const char *verb, ino_num ino, struct node_attr *out,
+                                 struct err *e);
 
 #endif

@@ -7,23 +7,10 @@
 #include "fs/meta/handle.h"
 #include "fs/meta/retry.h"
 
-/* Directories in one transaction, as stock clients do. */
-#define BATCH_DIRS_MAX 1000
-/* The array of a batch: 2 + 4 × 1000 numbers of 12 bytes, or as many owners. */
+/* Keys of one kind in one transaction, as stock clients do with directories. */
+#define BATCH_KEYS_MAX 1000
+/* The array of a batch: 2 + 4 numbers of 12 bytes for each key of each kind. */
 #define BATCH_BYTES_MAX (1 << 20)
-
-enum rc usage_init(struct usage *usage, struct err *e)
-{
-    *usage = (struct usage){.space = 0};
-    if (map64_open(&usage->dirs, e))
-        return e->code;
-    if (map64_open(&usage->owners, e)) {
-        map64_close(&usage->dirs);
-        return e->code;
-    }
-    lock_init(&usage->lock, LOCK_VFS_USAGE);
-    return RC_OK;
-}
 
 static bool free_sum(uint64_t key, void *value, void *ctx)
 {
@@ -33,21 +20,39 @@ static bool free_sum(uint64_t key, void *value, void *ctx)
     return true;
 }
 
+static void close_maps(struct usage *usage)
+{
+    for (int kind = 0; kind < USAGE_KINDS; kind++)
+        if (usage->pending[kind]) {
+            map64_each(usage->pending[kind], free_sum, NULL);
+            map64_close(&usage->pending[kind]);
+        }
+}
+
+enum rc usage_init(struct usage *usage, struct err *e)
+{
+    *usage = (struct usage){.space = 0};
+    for (int kind = 0; kind < USAGE_KINDS; kind++)
+        if (map64_open(&usage->pending[kind], e)) {
+            close_maps(usage);
+            return e->code;
+        }
+    lock_init(&usage->lock, LOCK_VFS_USAGE);
+    return RC_OK;
+}
+
 static void batch_deinit(struct usage_batch *batch)
 {
-    free(batch->dirs);
-    free(batch->owners);
+    for (int kind = 0; kind < USAGE_KINDS; kind++)
+        free(batch->sums[kind]);
     *batch = (struct usage_batch){.space = 0};
 }
 
 void usage_deinit(struct usage *usage)
 {
-    if (!usage->dirs)
+    if (!usage->pending[USAGE_DIR])
         return;
-    map64_each(usage->dirs, free_sum, NULL);
-    map64_each(usage->owners, free_sum, NULL);
-    map64_close(&usage->dirs);
-    map64_close(&usage->owners);
+    close_maps(usage);
     batch_deinit(&usage->batch);
     lock_deinit(&usage->lock);
 }
@@ -72,18 +77,19 @@ static void add_sum_locked(struct map64 *map, const struct usage_sum *sum)
     log_warn("no memory to count the usage of key %llu", (unsigned long long)sum->key);
 }
 
-static void add_owner_locked(struct usage *usage, const int64_t *deltas,
-                             const struct node_attr *owner)
+/* One quadruple. What an unknown mark means is not ours to guess. */
+static void add_quadruple_locked(struct usage *usage, const int64_t *q)
 {
-    if (!deltas[0] && !deltas[1])
-        return;
-    const struct usage_sum sum = {
-        .key = (uint64_t)owner->uid << 32 | owner->gid, .space = deltas[0], .inodes = deltas[1]};
-    add_sum_locked(usage->owners, &sum);
+    if (q[0] > 0)
+        add_sum_locked(usage->pending[USAGE_DIR],
+                       &(struct usage_sum){
+                           .key = (uint64_t)q[0], .length = q[1], .space = q[2], .inodes = q[3]});
+    else if (q[0] < 0 && q[0] > -USAGE_KINDS)
+        add_sum_locked(usage->pending[-q[0]],
+                       &(struct usage_sum){.key = (uint64_t)q[1], .space = q[2], .inodes = q[3]});
 }
 
-void usage_add(struct usage *usage, const int64_t *deltas, size_t count,
-               const struct node_attr *owner)
+void usage_add(struct usage *usage, const int64_t *deltas, size_t count)
 {
     if (count < 2)
         return;
@@ -91,12 +97,7 @@ void usage_add(struct usage *usage, const int64_t *deltas, size_t count,
     usage->space += deltas[0];
     usage->inodes += deltas[1];
     for (size_t i = 2; i + 4 <= count; i += 4)
-        add_sum_locked(usage->dirs, &(struct usage_sum){.key = (uint64_t)deltas[i],
-                                                        .length = deltas[i + 1],
-                                                        .space = deltas[i + 2],
-                                                        .inodes = deltas[i + 3]});
-    if (owner)
-        add_owner_locked(usage, deltas, owner);
+        add_quadruple_locked(usage, deltas + i);
 }
 
 void usage_pending(struct usage *usage, int64_t *space, int64_t *inodes)
@@ -147,18 +148,22 @@ static enum rc move_lowest_locked(struct map64 *map, size_t max, struct usage_su
 
 static bool batch_is_empty(const struct usage_batch *batch)
 {
-    return !batch->space && !batch->inodes && !batch->dir_count && !batch->owner_count;
+    for (int kind = 0; kind < USAGE_KINDS; kind++)
+        if (batch->count[kind])
+            return false;
+    return !batch->space && !batch->inodes;
 }
 
-/* Fill an empty batch from what is pending. Owners travel with the volume's own part. */
+/* Fill an empty batch from what is pending. */
 static enum rc fill_batch_locked(struct usage *usage, struct err *e)
 {
     struct usage_batch *batch = &usage->batch;
     if (!batch_is_empty(batch))
         return RC_OK;
-    if (move_lowest_locked(usage->dirs, BATCH_DIRS_MAX, &batch->dirs, &batch->dir_count, e) ||
-        move_lowest_locked(usage->owners, BATCH_DIRS_MAX, &batch->owners, &batch->owner_count, e))
-        return e->code;
+    for (int kind = 0; kind < USAGE_KINDS; kind++)
+        if (move_lowest_locked(usage->pending[kind], BATCH_KEYS_MAX, &batch->sums[kind],
+                               &batch->count[kind], e))
+            return e->code;
     batch->space = usage->space;
     batch->inodes = usage->inodes;
     usage->space = usage->inodes = 0;
@@ -194,66 +199,48 @@ static void return_batch(struct usage *usage)
     struct usage_batch *batch = &usage->batch;
     usage->space += batch->space;
     usage->inodes += batch->inodes;
-    for (size_t i = 0; i < batch->dir_count; i++)
-        add_sum_locked(usage->dirs, &batch->dirs[i]);
-    for (size_t i = 0; i < batch->owner_count; i++)
-        add_sum_locked(usage->owners, &batch->owners[i]);
+    for (int kind = 0; kind < USAGE_KINDS; kind++)
+        for (size_t i = 0; i < batch->count[kind]; i++)
+            add_sum_locked(usage->pending[kind], &batch->sums[kind][i]);
     batch_deinit(batch);
 }
 
-static enum rc dirs_param(const struct usage_batch *batch, struct buf *scratch,
-                          struct pg_param *out, struct err *e)
+static void put_quadruple(enum usage_kind kind, const struct usage_sum *sum, int64_t *at)
 {
-    size_t n = 2 + 4 * batch->dir_count;
-    auto_free int64_t *values = calloc(n, sizeof(*values));
+    at[0] = kind == USAGE_DIR ? (int64_t)sum->key : -(int64_t)kind;
+    at[1] = kind == USAGE_DIR ? sum->length : (int64_t)sum->key;
+    at[2] = sum->space;
+    at[3] = sum->inodes;
+}
+
+static enum rc batch_param(const struct usage_batch *batch, struct buf *scratch,
+                           struct pg_param *out, struct err *e)
+{
+    size_t keys = 0;
+    for (int kind = 0; kind < USAGE_KINDS; kind++)
+        keys += batch->count[kind];
+    auto_free int64_t *values = calloc(2 + 4 * keys, sizeof(*values));
     if (!values)
         return err_fail(e, RC_NO_SPACE, "out of memory");
     values[0] = batch->space;
     values[1] = batch->inodes;
-    for (size_t i = 0; i < batch->dir_count; i++) {
-        const struct usage_sum *sum = &batch->dirs[i];
-        int64_t *at = values + 2 + 4 * i;
-        at[0] = (int64_t)sum->key;
-        at[1] = sum->length;
-        at[2] = sum->space;
-        at[3] = sum->inodes;
-    }
-    return pg_int8_array(scratch, values, n, out, e);
-}
-
-static enum rc owners_param(const struct usage_batch *batch, struct buf *scratch,
-                            struct pg_param *out, struct err *e)
-{
-    size_t n = 4 * batch->owner_count;
-    auto_free int64_t *values = calloc(n ? n : 1, sizeof(*values));
-    if (!values)
-        return err_fail(e, RC_NO_SPACE, "out of memory");
-    for (size_t i = 0; i < batch->owner_count; i++) {
-        const struct usage_sum *sum = &batch->owners[i];
-        int64_t *at = values + 4 * i;
-        at[0] = (int64_t)(sum->key >> 32);
-        at[1] = (int64_t)(sum->key & UINT32_MAX);
-        at[2] = sum->space;
-        at[3] = sum->inodes;
-    }
-    enum rc rc = pg_int8_array(scratch, values, n, out, e);
-    if (!rc && n == 0)
-        *out = pg_null(out->oid);
-    return rc;
+    int64_t *at = values + 2;
+    for (int kind = 0; kind < USAGE_KINDS; kind++)
+        for (size_t i = 0; i < batch->count[kind]; i++, at += 4)
+            put_quadruple((enum usage_kind)kind, &batch->sums[kind][i], at);
+    return pg_int8_array(scratch, values, 2 + 4 * keys, out, e);
 }
 
 static enum rc send_batch(struct usage *usage, struct meta *meta, struct err *e)
 {
-    auto_buf struct buf dirs, owners;
-    buf_init(&dirs, BATCH_BYTES_MAX);
-    buf_init(&owners, BATCH_BYTES_MAX);
-    struct pg_param params[] = {CALL_LANE, {0}, {0}};
-    if (dirs_param(&usage->batch, &dirs, &params[3], e) ||
-        owners_param(&usage->batch, &owners, &params[4], e))
+    auto_buf struct buf scratch;
+    buf_init(&scratch, BATCH_BYTES_MAX);
+    struct pg_param params[] = {CALL_LANE, {0}};
+    if (batch_param(&usage->batch, &scratch, &params[3], e))
         return e->code;
 
     auto_result struct pg_result *answer = NULL;
-    struct call *call = CALL("SELECT * FROM tarn_1.usage_flush($1,$2,$3,$4,$5)", params);
+    struct call *call = CALL("SELECT * FROM tarn_1.usage_flush($1,$2,$3,$4)", params);
     if (retry_in_lane(meta, &usage->lane, call, &answer, e))
         return e->code;
     int refusal = pg_get_int4(answer, 0, pg_column(answer, "err"));

@@ -18,37 +18,41 @@
 
 struct meta;
 
-/* What is added up under one key: a directory, or an owner. */
+/* What usage is counted for. In answers, and to the flush, all but directories are marked by the
+ * negative number of their kind. */
+enum usage_kind { USAGE_DIR, USAGE_USER, USAGE_GROUP, USAGE_QUOTA, USAGE_KINDS };
+
+/* What is added up under one key: an inode, a uid or a gid. */
 struct usage_sum {
-    uint64_t key; /* inode; or uid << 32 | gid */
-    int64_t length, space, inodes;
+    uint64_t key;
+    int64_t length, space, inodes; /* length: of directories */
 };
 
 /* Sums ascending by key; the volume's own part goes with them. */
 struct usage_batch {
     int64_t space, inodes;
-    struct usage_sum *dirs, *owners;
-    size_t dir_count, owner_count;
+    struct usage_sum *sums[USAGE_KINDS];
+    size_t count[USAGE_KINDS];
 };
 
 struct usage {
     struct lock lock;
-    int64_t space, inodes;       /* shared: not in the batch */
-    struct map64 *dirs, *owners; /* shared: key → struct usage_sum */
-    struct usage_batch batch;    /* shared; only the flusher changes it */
-    bool is_flushing;            /* shared */
-    struct lane lane;            /* the flusher's */
+    int64_t space, inodes;              /* shared: not in the batch */
+    struct map64 *pending[USAGE_KINDS]; /* shared: key → struct usage_sum */
+    struct usage_batch batch;           /* shared; only the flusher changes it */
+    bool is_flushing;                   /* shared */
+    struct lane lane;                   /* the flusher's */
 };
 
 MUST_CHECK enum rc usage_init(struct usage *usage, struct err *e);
 void usage_deinit(struct usage *usage);
 
 /*
- * Take in what a mutation answered: {space, inodes, then for each directory: inode, length, space,
- * entries}. owner: whom the volume's part belongs to, for user and group quotas; NULL: nobody.
+ * Take in what a mutation answered: {space, inodes} of the volume, then quadruples {directory,
+ * length, space, entries}, {-1, uid, space, inodes}, {-2, gid, space, inodes} and {-3, directory
+ * with a quota, space, entries}.
  */
-void usage_add(struct usage *usage, const int64_t *deltas, size_t count,
-               const struct node_attr *owner);
+void usage_add(struct usage *usage, const int64_t *deltas, size_t count);
 
 void usage_pending(struct usage *usage, int64_t *space, int64_t *inodes);
 

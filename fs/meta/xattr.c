@@ -68,7 +68,7 @@ enum rc meta_setxattr(struct meta *meta, ino_num ino, const char *name, struct b
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)ino), pg_text(name), pg_bytea(value),
                                 pg_int4(flags)};
     struct call *call = CALL("SELECT * FROM tarn_1.setxattr($1,$2,$3,$4,$5,$6,$7)", params);
-    return reply_mutation(meta, call, "setxattr", ino, REPLY_NOBODY, NULL, e);
+    return reply_mutation(meta, call, "setxattr", ino, NULL, e);
 }
 
 enum rc meta_removexattr(struct meta *meta, ino_num ino, const char *name, struct err *e)
@@ -77,5 +77,5 @@ enum rc meta_removexattr(struct meta *meta, ino_num ino, const char *name, struc
         return e->code;
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)ino), pg_text(name)};
     struct call *call = CALL("SELECT * FROM tarn_1.removexattr($1,$2,$3,$4,$5)", params);
-    return reply_mutation(meta, call, "removexattr", ino, REPLY_NOBODY, NULL, e);
+    return reply_mutation(meta, call, "removexattr", ino, NULL, e);
 }

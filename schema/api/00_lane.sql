@@ -53,11 +53,15 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Store the answer of operation _op, in the transaction that carried it out.
+-- Store the answer of operation _op, in the transaction that carried it out, and with it which quotas
+-- the directories of its usage stand under.
 CREATE FUNCTION tarn_1.lane_end(_sid int8, _lane int4, _op int8, _reply tarn.reply)
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 BEGIN
+    IF cardinality(_reply.usage) > 2 THEN
+        _reply.usage := tarn_1.with_quotas(_reply.usage);
+    END IF;
     UPDATE tarn.slot SET op = _op, reply = _reply WHERE sid = _sid AND lane = _lane;
     RETURN _reply;
 END $$;

@@ -183,6 +183,7 @@ DECLARE
     _n     public.jfs_node;
     _owner int8;
     _now   int8;
+    _flags tarn.volume_flags := tarn_1.flags();
 BEGIN
     IF tarn_1.name_error(_name) <> 0 THEN
         RETURN tarn_1.refuse(tarn_1.name_error(_name));
@@ -209,13 +210,18 @@ BEGIN
         RETURN CASE WHEN _r.err = 17 THEN _r
                     WHEN _p.flags & 1 <> 0 THEN tarn_1.refuse(1) ELSE tarn_1.refuse(95) END;
     END IF;
+    _owner := CASE WHEN _p.mode & 1024 <> 0 THEN _p.gid ELSE _gid END;
+    IF (_flags.dir_quota OR _flags.owner_quota)
+       AND tarn_1.quota_error(_parent, _uid, _owner, 4096, 1) <> 0 THEN
+        _r := tarn_1.occupied(_parent, _name);
+        RETURN CASE WHEN _r.err = 17 THEN _r ELSE tarn_1.refuse(122) END;
+    END IF;
     _r := tarn_1.add_edge(_parent, _name, _ino, _type);
     IF _r.err IS NOT NULL THEN
         RETURN _r;
     END IF;
 
     _now := tarn_1.clock_us();
-    _owner := CASE WHEN _p.mode & 1024 <> 0 THEN _p.gid ELSE _gid END;
     INSERT INTO public.jfs_node (inode, type, flags, mode, uid, gid, atime, mtime, ctime,
                                  atimensec, mtimensec, ctimensec, nlink, length, rdev, parent,
                                  access_acl_id, default_acl_id, tier_id)
@@ -234,6 +240,9 @@ BEGIN
     PERFORM tarn_1.touch_directory(_parent, CASE _type WHEN 2 THEN 1 ELSE 0 END, _now);
     _r := tarn_1.attributes(_n);
     _r.usage := ARRAY[4096, 1, _parent, 0, 4096, 1];
+    IF _flags.owner_quota THEN
+        _r.usage := _r.usage || tarn_1.owner_usage(_uid, _owner, 4096, 1);
+    END IF;
     RETURN _r;
 END $$;
 
@@ -264,6 +273,7 @@ DECLARE
     _r   tarn.reply;
     _n   public.jfs_node;
     _now int8;
+    _flags tarn.volume_flags := tarn_1.flags();
 BEGIN
     IF tarn_1.name_error(_name) <> 0 THEN
         RETURN tarn_1.refuse(tarn_1.name_error(_name));
@@ -285,6 +295,9 @@ BEGIN
     IF _r.type = 2 OR _r.flags & 3 <> 0 OR _p.flags & 1 <> 0 THEN
         _r := tarn_1.occupied(_parent, _name);
         RETURN tarn_1.refuse(coalesce(_r.err, 1));
+    ELSIF (_flags.dir_quota OR _flags.owner_quota) AND tarn_1.link_error(_parent, _r) <> 0 THEN
+        _r := tarn_1.occupied(_parent, _name);
+        RETURN tarn_1.refuse(coalesce(_r.err, 122));
     END IF;
     _r := tarn_1.add_edge(_parent, _name, _ino, _r.type);
     IF _r.err IS NOT NULL THEN
@@ -588,6 +601,12 @@ BEGIN
                      ELSE tarn_1.move_error(_p1, _s, _p2, _d, _is_target, _e2.type, _flags = 2) END;
         IF _err = 0 AND _flags <> 2 AND _e2.type = 2 AND tarn_1.has_children(_e2.inode) THEN
             _err := 39;
+        END IF;
+        IF _err = 0 AND (tarn_1.flags()).dir_quota THEN
+            _err := tarn_1.move_quota_error(_s, _parent1, _parent2);
+            IF _err = 0 AND _flags = 2 THEN
+                _err := tarn_1.move_quota_error(_d, _parent2, _parent1);
+            END IF;
         END IF;
         IF _err <> 0 THEN
             RETURN tarn_1.refuse(_err);

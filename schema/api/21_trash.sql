@@ -106,7 +106,11 @@ BEGIN
     _n.ctime := _now;
     _n.ctimensec := 0;
     _n.usage := ARRAY[-tarn_1.space(tarn_1.counted_length(_n)), -1]
-                || tarn_1.entry_usage(_e.parent, _n, -1);
+                || tarn_1.entry_usage(_e.parent, _n, -1)
+                || CASE WHEN _n.ino < tarn_1.trash()
+                        THEN tarn_1.owner_usage(_n.uid, _n.gid,
+                                                -tarn_1.space(tarn_1.counted_length(_n)), -1)
+                        ELSE '{}' END;
     RETURN _n;
 END $$;
 

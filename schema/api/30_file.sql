@@ -128,7 +128,9 @@ BEGIN
            mtimensec = _n.mtimensec, ctimensec = _n.ctimensec, length = _n.length
      WHERE n.inode = _n.inode;
     IF _n.length <> _old_length THEN
-        _reply.usage := tarn_1.length_usage(_n, _old_length);
+        _reply.usage := tarn_1.length_usage(_n, _old_length)
+                        || tarn_1.owner_usage(_n.uid, _n.gid, tarn_1.space(_n.length)
+                                                              - tarn_1.space(_old_length), 0);
     END IF;
     RETURN _reply;
 END $$;
@@ -219,6 +221,9 @@ BEGIN
         END IF;
         _n.length := greatest(_n.length, _indx[i] * 67108864::int8 + _pos[i] + _size[i]);
     END LOOP;
+    IF tarn_1.growth_error(_n, _length) <> 0 THEN
+        RETURN tarn_1.refuse(122);
+    END IF;
 
     FOR i IN 1 .. cardinality(_indx) LOOP
         _records := _records || tarn_1.record(_pos[i], _id[i], _size[i]);
@@ -281,11 +286,14 @@ BEGIN
         RETURN tarn_1.refuse(27);
     END IF;
     _length := _n.length;
-    IF _mode & 18 <> 0 THEN
-        PERFORM tarn_1.punch(_ino, _off, least(_off + _len, _length));
-    END IF;
     IF _mode & 1 = 0 THEN
         _n.length := greatest(_length, _off + _len);
+    END IF;
+    IF tarn_1.growth_error(_n, _length) <> 0 THEN
+        RETURN tarn_1.refuse(122);
+    END IF;
+    IF _mode & 18 <> 0 THEN
+        PERFORM tarn_1.punch(_ino, _off, least(_off + _len, _length));
     END IF;
     RETURN tarn_1.store(tarn_1.touched(_n, tarn_1.clock_us(), 0), _length);
 END $$;
@@ -322,7 +330,8 @@ BEGIN
         ON CONFLICT DO NOTHING;
     DELETE FROM public.jfs_xattr WHERE inode = _ino;
     DELETE FROM public.jfs_node WHERE inode = _ino;
-    _reply.usage := ARRAY[-tarn_1.space(_n.length), -1];
+    _reply.usage := ARRAY[-tarn_1.space(_n.length), -1]
+                    || tarn_1.owner_usage(_n.uid, _n.gid, -tarn_1.space(_n.length), -1);
     RETURN _reply;
 END $$;
 

@@ -91,9 +91,10 @@ CREATE FUNCTION tarn_1.change_attributes(
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _old public.jfs_node;
-    _n   public.jfs_node;
-    _err int4;
+    _old   public.jfs_node;
+    _n     public.jfs_node;
+    _err   int4;
+    _reply tarn.reply;
 BEGIN
     SELECT * INTO _old FROM public.jfs_node WHERE inode = _ino FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -109,9 +110,12 @@ BEGIN
         _n.flags := _flags;
     END IF;
     IF _mask & 8 <> 0 AND _length <> _old.length THEN
+        _n.length := _length;
+        IF tarn_1.growth_error(_n, _old.length) <> 0 THEN
+            RETURN tarn_1.refuse(122);
+        END IF;
         -- Growing appends holes too: what a chunk holds behind the old end must not come back.
         PERFORM tarn_1.punch(_ino, least(_old.length, _length), greatest(_old.length, _length));
-        _n.length := _length;
         IF _mask & 160 = 32 THEN
             _n := tarn_1.touched(_n, _mtime, _mtimensec);
         ELSE
@@ -121,8 +125,12 @@ BEGIN
     ELSIF _mask & ~1544 = 0 AND _n.mode = _old.mode THEN
         RETURN tarn_1.attributes(_old);  -- a truncation to the same length changes nothing
     END IF;
-    RETURN tarn_1.store(tarn_1.with_times(_n, _mask, _atime, _atimensec, _mtime, _mtimensec),
-                        _old.length);
+    _reply := tarn_1.store(tarn_1.with_times(_n, _mask, _atime, _atimensec, _mtime, _mtimensec),
+                           _old.length);
+    IF (_n.uid, _n.gid) <> (_old.uid, _old.gid) THEN
+        _reply.usage := coalesce(_reply.usage, '{0,0}') || tarn_1.chown_usage(_old, _n);
+    END IF;
+    RETURN _reply;
 END $$;
 
 CREATE FUNCTION tarn_1.setattr(

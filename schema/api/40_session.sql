@@ -78,6 +78,7 @@ DECLARE
     _reply  tarn.reply;
     _space  int8 := 0;
     _inodes int8 := 0;
+    _owners int8[] := '{}';
 BEGIN
     PERFORM FROM public.jfs_session2 AS s WHERE s.sid = _sid FOR UPDATE;
     DELETE FROM tarn.slot AS s WHERE s.sid = _sid;
@@ -87,9 +88,10 @@ BEGIN
         _reply := tarn_1.release_inode(_sid, _ino);
         _space := _space + coalesce(_reply.usage[1], 0);
         _inodes := _inodes + coalesce(_reply.usage[2], 0);
+        _owners := _owners || _reply.usage[3:];
     END LOOP;
     DELETE FROM public.jfs_session2 AS s WHERE s.sid = _sid;
-    PERFORM tarn_1.count_volume(_space, _inodes);
+    PERFORM tarn_1.count_usage(ARRAY[_space, _inodes] || _owners);
     RETURN QUERY SELECT 0;
 END $$;
 

@@ -17,15 +17,6 @@ BEGIN
     END IF;
 END $$;
 
--- The directories of a usage array, merged.
-CREATE FUNCTION tarn_1.usage_dirs(_usage int8[])
-RETURNS TABLE (dir int8, length int8, space int8, entries int8)
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT _usage[i], sum(_usage[i + 1])::int8, sum(_usage[i + 2])::int8, sum(_usage[i + 3])::int8
-      FROM generate_series(3, cardinality(_usage) - 3, 4) AS i
-     GROUP BY 1
-$$;
-
 -- Make the missing statistics of a directory by counting. What has been committed is in them
 -- already, the change that led here too.
 CREATE FUNCTION tarn_1.recount(_dir int8) RETURNS void
@@ -56,25 +47,16 @@ BEGIN
     END LOOP;
 END $$;
 
--- Add to the quota of every directory above the changed ones. The way up is bounded, for a damaged
--- volume may hold a circle; it ends at the trash, which no quota covers.
+-- Add to the quotas that the operations named (22_quota.sql). One that is gone stays gone.
 CREATE FUNCTION tarn_1.count_quotas(_usage int8[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     _q record;
 BEGIN
     FOR _q IN
-        WITH RECURSIVE up (dir, space, entries, depth) AS (
-            SELECT u.dir, u.space, u.entries, 0 FROM tarn_1.usage_dirs(_usage) AS u
-            UNION ALL
-            SELECT n.parent, up.space, up.entries, up.depth + 1
-              FROM up JOIN public.jfs_node AS n ON n.inode = up.dir
-             WHERE up.dir > 1 AND up.dir < tarn_1.trash() AND up.depth < 10000
-        )
-        SELECT q.inode, sum(up.space)::int8 AS space, sum(up.entries)::int8 AS entries
-          FROM up JOIN public.jfs_dir_quota AS q ON q.inode = up.dir
-         WHERE up.dir < tarn_1.trash()
-         GROUP BY q.inode ORDER BY q.inode
+        SELECT _usage[i + 1] AS inode, sum(_usage[i + 2]) AS space, sum(_usage[i + 3]) AS entries
+          FROM generate_series(3, cardinality(_usage) - 3, 4) AS i
+         WHERE _usage[i] = -3 GROUP BY 1 ORDER BY 1
     LOOP
         UPDATE public.jfs_dir_quota AS d
            SET used_space = d.used_space + _q.space, used_inodes = d.used_inodes + _q.entries
@@ -82,41 +64,49 @@ BEGIN
     END LOOP;
 END $$;
 
--- _ug is {uid, gid, space, inodes, …}. An owner seen for the first time gets a row without limits.
-CREATE FUNCTION tarn_1.count_owners(_ug int8[]) RETURNS void
+-- Add to the owners. One that is seen for the first time gets a row without limits.
+CREATE FUNCTION tarn_1.count_owners(_usage int8[]) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO public.jfs_user_group_quota AS q
            (qtype, qkey, max_space, max_inodes, used_space, used_inodes)
-    SELECT t, _ug[i + t - 1], -1, -1, sum(_ug[i + 2]), sum(_ug[i + 3])
-      FROM generate_series(1, cardinality(_ug) - 3, 4) AS i, generate_series(1, 2) AS t
+    SELECT -_usage[i], _usage[i + 1], -1, -1, sum(_usage[i + 2]), sum(_usage[i + 3])
+      FROM generate_series(3, cardinality(_usage) - 3, 4) AS i
+     WHERE _usage[i] IN (-1, -2)
      GROUP BY 1, 2 ORDER BY 1, 2
         ON CONFLICT (qtype, qkey) DO UPDATE
        SET used_space = q.used_space + EXCLUDED.used_space,
            used_inodes = q.used_inodes + EXCLUDED.used_inodes;
 END $$;
 
--- _usage is {space, inodes, directory, length, space, entries, …} as in tarn.reply.
-CREATE FUNCTION tarn_1.usage_flush(_sid int8, _lane int4, _op int8, _usage int8[], _ug int8[])
+-- Add all that a usage array says: {space, inodes}, then quadruples {directory, length, space,
+-- entries}, {-1, uid, space, inodes}, {-2, gid, space, inodes} and {-3, quota, space, entries}.
+CREATE FUNCTION tarn_1.count_usage(_usage int8[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    _flags tarn.volume_flags := tarn_1.flags();
+BEGIN
+    IF _flags.dir_stats THEN
+        PERFORM tarn_1.count_dirs(_usage);
+        IF -3 = ANY (_usage) THEN
+            PERFORM tarn_1.count_quotas(_usage);
+        END IF;
+    END IF;
+    IF _flags.owner_quota THEN
+        PERFORM tarn_1.count_owners(_usage);
+    END IF;
+    PERFORM tarn_1.count_volume(coalesce(_usage[1], 0), coalesce(_usage[2], 0));
+END $$;
+
+CREATE FUNCTION tarn_1.usage_flush(_sid int8, _lane int4, _op int8, _usage int8[])
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _reply  tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
-    _format jsonb;
+    _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
 BEGIN
     IF _reply.err IS NOT NULL THEN
         RETURN _reply;
     END IF;
-    _format := (SELECT s.value::jsonb FROM public.jfs_setting AS s WHERE s.name = 'format');
-    IF (_format ->> 'DirStats')::bool THEN
-        PERFORM tarn_1.count_dirs(_usage);
-        IF EXISTS (SELECT FROM public.jfs_dir_quota) THEN
-            PERFORM tarn_1.count_quotas(_usage);
-        END IF;
-    END IF;
-    IF (_format ->> 'UserGroupQuota')::bool THEN
-        PERFORM tarn_1.count_owners(_ug);
-    END IF;
-    PERFORM tarn_1.count_volume(coalesce(_usage[1], 0), coalesce(_usage[2], 0));
+    PERFORM tarn_1.count_usage(_usage);
     RETURN tarn_1.lane_end(_sid, _lane, _op, tarn_1.refuse(0));
 END $$;

@@ -881,7 +881,7 @@ def subtree(s, directory):
 def test_a_moved_tree_is_carried_from_quota_to_quota(s):
     """Three quotas, one above another; after each move and its flush they are what a count says."""
     def done(reply):
-        ok(s.change("usage_flush", ok(reply).usage, None))
+        ok(s.change("usage_flush", ok(reply).usage))
         for ino, *used in s.volume.query(
                 "SELECT inode, used_space, used_inodes FROM jfs_dir_quota"):
             assert tuple(used) == subtree(s, ino), ino

@@ -342,42 +342,53 @@ def test_a_volume_without_directory_statistics_gets_counters_only(volume, tree, 
     if dir_stats is not None:
         row["DirStats"] = dir_stats
     volume.db.execute("UPDATE jfs_setting SET value = %s", [json.dumps(row)])
+    tree.read("flags_refresh")
     before = volume.query("SELECT * FROM jfs_dir_stats ORDER BY 1")
     volume.db.execute("INSERT INTO jfs_dir_quota VALUES (1, 0, 0, 0, 0)")
-    tree.flush()
+    assert tree.flush([5 * 4096 + 3 * 4096, 5, ROOT, 5, 4096, 1, -3, ROOT, 4096, 1]).err == OK
     assert volume.query("SELECT * FROM jfs_dir_stats ORDER BY 1") == before
     assert volume.value("SELECT used_inodes FROM jfs_dir_quota") == 0
     assert counter(volume, "totalInodes") == 5
 
 
 def test_quotas_of_all_directories_above_are_fed(volume, tree):
+    tree.flush()
     for ino in (ROOT, DIRECTORY, DEEP):
         volume.db.execute("INSERT INTO jfs_dir_quota VALUES (%s, 0, 0, 0, 0)", [ino])
+    tree.read("flags_refresh")
+    for number, parent in enumerate((ROOT, DIRECTORY, DEEP)):
+        tree.create(parent, b"new", 300 + number)
+        tree.write_at(300 + number, 0, b"x" * 5000)
+    tree.mkdir(DIRECTORY, b"dir", 310)
     tree.flush()
 
     def quotas():
         return volume.query("SELECT inode, used_space, used_inodes FROM jfs_dir_quota ORDER BY 1")
-    assert quotas() == [(ROOT, 2 * 4096 + 3 * 8192, 5), (DIRECTORY, 4096 + 2 * 8192, 3),
+    assert quotas() == [(ROOT, 4096 + 3 * 8192, 4), (DIRECTORY, 4096 + 2 * 8192, 3),
                         (DEEP, 8192, 1)]
-    tree.flush([0, 0, DEEP, -5000, -8192, -1, TRASH_INODE + 1, 5000, 8192, 1])
-    assert quotas() == [(ROOT, 2 * 4096 + 2 * 8192, 4), (DIRECTORY, 4096 + 8192, 2), (DEEP, 0, 0)]
+    tree.unlink(DEEP, b"new")
+    tree.flush()
+    assert quotas() == [(ROOT, 4096 + 2 * 8192, 3), (DIRECTORY, 4096 + 8192, 2), (DEEP, 0, 0)]
 
 
-def test_a_circle_of_directories_does_not_hold_up_the_flush(volume, tree):
+def test_a_circle_of_directories_does_not_hold_up_an_operation_below_it(volume, tree):
     tree.flush()
     volume.db.execute("INSERT INTO jfs_dir_quota VALUES (%s, 0, 0, 0, 0)", [ROOT])
+    tree.read("flags_refresh")
     volume.db.execute("UPDATE jfs_node SET parent = %s WHERE inode = %s", [DEEP, DIRECTORY])
-    assert tree.flush([0, 0, DEEP, 5, 4096, 1]).err == OK
+    assert tree.create(DEEP, b"new", 900).err == OK
+    assert tree.flush().err == OK
     assert volume.value("SELECT used_inodes FROM jfs_dir_quota") == 0
 
 
 def test_owners_are_fed_where_the_volume_counts_them(volume, session):
-    owners = [1000, 50, 4096, 1, 1000, 51, 8192, 2]
-    session.flush([0, 0], owners)
+    usage = [0, 0, -1, 1000, 12288, 3, -2, 50, 4096, 1, -2, 51, 8192, 2]
+    session.flush(usage)
     assert volume.value("SELECT count(*) FROM jfs_user_group_quota") == 0
     change_format(volume, UserGroupQuota=True)
+    session.read("flags_refresh")
     volume.db.execute("INSERT INTO jfs_user_group_quota VALUES (2, 51, 9, 9, 1, 1)")
-    assert session.flush([0, 0], owners).err == OK
+    assert session.flush(usage).err == OK
     assert session.flush([0, 0]).err == OK
     assert volume.query("SELECT * FROM jfs_user_group_quota ORDER BY qtype, qkey") == [
         (1, 1000, -1, -1, 12288, 3), (2, 50, -1, -1, 4096, 1), (2, 51, 9, 9, 8193, 3)]
@@ -411,6 +422,7 @@ def test_flushes_at_once_neither_lose_nor_lock_each_other(volume, sessions):
             for _ in range(rounds):
                 rng.shuffle(dirs_of := list(dirs))
                 usage = [n for ino in dirs_of for n in (ino, 1, 4096, 1)]
+                usage += [-3, 1, 4096 * len(dirs), len(dirs), -3, 100, 4096, 1]
                 assert flushing[number].flush([1, 1, *usage]).err == OK
         except BaseException as error:  # pylint: disable=broad-except
             errors.append(error)

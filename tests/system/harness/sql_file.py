@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections import Counter, namedtuple
 
-from .sql_volume import SqlSession
+from .sql_volume import SqlSession, split_usage
 
 CHUNK = 64 << 20
 SUM = 256 << 10
@@ -93,8 +93,8 @@ class FileSession(SqlSession):
         if op is None and reply.usage:
             self.usage.update({("volume", i): n for i, n in enumerate(reply.usage[:2])})
             for at in range(2, len(reply.usage), 4):
-                ino, *deltas = reply.usage[at:at + 4]
-                self.usage.update({(ino, i): n for i, n in enumerate(deltas)})
+                key, deltas = split_usage(reply.usage[at:at + 4])
+                self.usage.update({(key, i): n for i, n in enumerate(deltas)})
         return reply
 
     def slice(self, offset, data):
@@ -132,17 +132,17 @@ class FileSession(SqlSession):
     def removexattr(self, ino, name, op=None):
         return self.change("removexattr", ino, name, op=op)
 
-    def flush(self, usage=None, owners=None, op=None):
+    def flush(self, usage=None, op=None):
         """Bring usage in, or what was gathered since the last time."""
         if usage is None:
             usage = self._gathered()
-        return self.change("usage_flush", usage, owners, op=op)
+        return self.change("usage_flush", usage, op=op)
 
     def _gathered(self):
         gathered, self.usage = self.usage, Counter()
         usage = [gathered["volume", 0], gathered["volume", 1]]
-        for ino in sorted({key[0] for key in gathered} - {"volume"}):
-            usage += [ino, *(gathered[ino, i] for i in range(3))]
+        for key in sorted({key[0] for key in gathered} - {"volume"}):
+            usage += [*key, *(gathered[key, i] for i in range(4 - len(key)))]
         return usage
 
     def contents(self, ino):

@@ -172,6 +172,12 @@ class Started:
         return self.result
 
 
+def split_usage(quadruple):
+    """What a quadruple of a usage array is about, (inode,) or (mark, key), and its numbers."""
+    size = 1 if quadruple[0] > 0 else 2
+    return tuple(quadruple[:size]), quadruple[size:]
+
+
 class Books:
     """Keeps the usage of answers and brings it into the tables, as a mount's flush does."""
 
@@ -188,7 +194,7 @@ class Books:
                 usage = reply.usage or [0, 0]
                 self._add("volume", usage[:2])
                 for at in range(2, len(usage), 4):
-                    self._add(usage[at], usage[at + 1:at + 4])
+                    self._add(*split_usage(usage[at:at + 4]))
 
     def _add(self, key, numbers):
         self.sums[key] = [a + b for a, b in zip(self.sums.get(key, [0] * 3), numbers)]
@@ -198,7 +204,7 @@ class Books:
         db = self.volume.db
         for name, delta in zip(("usedSpace", "totalInodes"), self.sums.pop("volume", [0, 0])):
             db.execute("UPDATE jfs_counter SET value = value + %s WHERE name = %s", [delta, name])
-        for ino, sums in self.sums.items():
+        for (ino,), sums in self.sums.items():
             assert ino != TRASH_INODE, "the trash itself has no statistics"
             done = db.execute(
                 "UPDATE jfs_dir_stats SET data_length = data_length + %s, used_space = used_space"
