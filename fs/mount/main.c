@@ -50,18 +50,25 @@ struct program {
 /* ---------------------------------------------------------------------------------- the volume */
 
 /* Writing what the rules of a volume ask for and we do not do would corrupt it for its others. */
-static enum rc check_can_write(struct program *p, struct err *e)
+static enum rc check_can_write(const struct format *format, struct err *e)
 {
-    struct meta *meta = volume_meta(p->volume);
-    struct format *format = meta_format_ref(meta);
     const char *why = format->change_log   ? "it keeps a change log"
                       : format->enable_acl ? "POSIX ACLs are on"
                                            : NULL;
-    meta_format_unref(meta, &format);
     if (!why)
         return RC_OK;
     return err_fail(e, RC_INVALID,
                     "cannot write to this volume because %s; mount it with --read-only", why);
+}
+
+static enum rc look_at_format(struct program *p, struct err *e)
+{
+    struct meta *meta = volume_meta(p->volume);
+    struct format *format = meta_format_ref(meta);
+    p->mount.has_acls = format->enable_acl;
+    enum rc rc = p->is_read_only ? RC_OK : check_can_write(format, e);
+    meta_format_unref(meta, &format);
+    return rc ? rc : told_open(&p->mount.told, (uint64_t)p->options.attr_ms, p->mount.has_acls, e);
 }
 
 static enum rc open_volume(struct program *p, struct err *e)
@@ -81,10 +88,10 @@ static enum rc open_volume(struct program *p, struct err *e)
         return e->code;
     const struct meta_site *site = meta_site(volume_meta(p->volume));
     p->is_read_only = options.meta.is_read_only || strcmp(site->role, "mirror") == 0;
+    if (look_at_format(p, e))
+        return e->code;
     if (p->is_read_only)
         return RC_OK;
-    if (check_can_write(p, e))
-        return e->code;
     return meta_session_begin(volume_meta(p->volume), p->mount_point, e);
 }
 
@@ -138,11 +145,14 @@ static void want(struct fuse_conn_info *conn, unsigned capability, bool wanted)
         conn->want &= ~capability;
 }
 
-static void on_init(UNUSED void *userdata, struct fuse_conn_info *conn)
+static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
+    const struct mount *m = userdata;
     /* Truncation at open comes as SETATTR, and the umask is applied beside the inherited ACL. */
     want(conn, FUSE_CAP_ATOMIC_O_TRUNC, false);
     want(conn, FUSE_CAP_DONT_MASK, true);
+    /* The kernel asks for lists and goes by them. */
+    want(conn, FUSE_CAP_POSIX_ACL, m->has_acls);
     want(conn, FUSE_CAP_CACHE_SYMLINKS, true);
     want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
     want(conn, FUSE_CAP_AUTO_INVAL_DATA, true);
@@ -193,6 +203,7 @@ static enum rc open_session(struct program *p, struct err *e)
     ops_xattr_fill(&ops);
     ops_file_fill(&ops);
     ops_dir_fill(&ops);
+    ops_ioctl_fill(&ops);
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
     bool is_filled = fuse_opt_add_arg(&args, "tarn-mount") == 0 &&
                      fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, options) == 0;
@@ -331,8 +342,6 @@ static enum rc prepare(struct program *p, const char *const *arguments, struct e
     p->mount.entry_seconds = (double)o->entry_ms / 1000;
     p->mount.dir_entry_seconds = (double)o->dir_entry_ms / 1000;
     p->mount.negative_seconds = (double)o->negative_entry_ms / 1000;
-    if (told_open(&p->mount.told, (uint64_t)o->attr_ms, e))
-        return e->code;
     if (pthread_key_create(&p->mount.read_buffer, free))
         return err_fail(e, RC_IO, "could not make a thread key");
     return o->background ? daemon_detach(&p->start, o->log_file, e) : RC_OK;

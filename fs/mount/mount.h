@@ -24,6 +24,7 @@ struct mount {
     struct vfs *vfs;
     struct told *told;
     struct fuse_session *session;
+    bool has_acls; /* the volume's setting when it was mounted */
     double attr_seconds, entry_seconds, dir_entry_seconds; /* kernel cache times */
     double negative_seconds;                               /* of names that do not exist */
     int umask;                                             /* goes before the caller's; -1: none */
@@ -51,6 +52,7 @@ void ops_attr_fill(struct fuse_lowlevel_ops *ops);
 void ops_xattr_fill(struct fuse_lowlevel_ops *ops);
 void ops_file_fill(struct fuse_lowlevel_ops *ops);
 void ops_dir_fill(struct fuse_lowlevel_ops *ops);
+void ops_ioctl_fill(struct fuse_lowlevel_ops *ops);
 
 /* Answer with the errno of e; what and ino are for the log. */
 void mount_reply_err(fuse_req_t req, const struct err *e, const char *what, fuse_ino_t ino);
@@ -59,6 +61,11 @@ uint8_t *mount_read_buffer(const struct mount *m);
 /* The FUSE form of an entry that was looked up or made. */
 struct fuse_entry_param mount_entry(const struct mount *m, const struct node_attr *attr);
 struct vfs_caller mount_caller(fuse_req_t req);
+/*
+ * Groups of the caller of req, its main one first: for the rules that need membership and that the
+ * kernel does not apply. The caller frees *out. Asks /proc, so not for every request.
+ */
+size_t mount_groups(fuse_req_t req, uint32_t **out);
 /* The umask for what req makes. */
 uint32_t mount_umask(fuse_req_t req);
 

@@ -37,6 +37,12 @@ static bool must_look_again(const struct mount *m, struct vfs_file *file)
     return true;
 }
 
+/* open(2) adds O_LARGEFILE; without it the kernel opens for an ioctl, and would not look again. */
+static bool is_kernels_own(int flags)
+{
+    return flags == O_RDONLY;
+}
+
 static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     OP_TIMER(open);
@@ -47,7 +53,7 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         mount_reply_err(req, &e, "open", ino);
         return;
     }
-    if (must_look_again(mount_of(req), file)) {
+    if (!is_kernels_own(fi->flags) && must_look_again(mount_of(req), file)) {
         vfs_release(&file);
         fuse_reply_err(req, ESTALE);
         return;
@@ -122,8 +128,9 @@ static void on_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
     OP_TIMER(write);
     struct err e = ERR_INIT;
     const struct vfs_caller who = mount_caller(req);
-    if (vfs_write(file_of(fi), &who, (uint64_t)off, (struct bytes){(const uint8_t *)data, size},
-                  &e))
+    const struct bytes bytes = {(const uint8_t *)data, size};
+    if (vfs_check_append(file_of(fi), fi->flags, fi->writepage, &e) ||
+        vfs_write(file_of(fi), &who, (uint64_t)off, bytes, &e))
         mount_reply_err(req, &e, "write", ino);
     else {
         told_written(mount_of(req)->told, ino, (uint64_t)off + size);

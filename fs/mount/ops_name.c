@@ -3,11 +3,15 @@
  * vfs and replies exactly once.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fs/mount/mount.h"
 #include "fs/mount/op_timer.h"
 #include "fs/mount/reply.h"
+
+/* Of Linux: a task is in no more groups. */
+#define GROUPS_MAX 65536
 
 OP_METRIC(lookup)
 OP_METRIC(readlink)
@@ -38,6 +42,25 @@ struct vfs_caller mount_caller(fuse_req_t req)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     return (struct vfs_caller){ctx->uid, ctx->gid, (uint32_t)ctx->pid};
+}
+
+size_t mount_groups(fuse_req_t req, uint32_t **out)
+{
+    int room = 32, count;
+    *out = NULL;
+    do {
+        gid_t *gids = realloc(*out, ((size_t)room + 1) * sizeof(*gids));
+        if (!gids)
+            break;
+        *out = gids;
+        gids[0] = fuse_req_ctx(req)->gid;
+        count = fuse_req_getgroups(req, room, gids + 1);
+        /* A caller that is gone by now belongs to its main group as far as we know. */
+        if (count <= room)
+            return count > 0 ? (size_t)count + 1 : 1;
+        room = count;
+    } while (room <= GROUPS_MAX);
+    return *out ? 1 : 0;
 }
 
 uint32_t mount_umask(fuse_req_t req)

@@ -2,6 +2,7 @@
  * Requests about extended attributes.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
 
@@ -25,35 +26,126 @@ static void reply_value(fuse_req_t req, const void *data, size_t have, size_t ro
         fuse_reply_buf(req, data, have);
 }
 
-/*
- * Names that are answered without asking: the kernel wants security.capability before each write,
- * and ACLs need a volume that has them on.
- */
-static int local_xattr_errno(const char *name)
+/* The kernel wants it before each write, and no volume keeps it. */
+static bool is_capability(const char *name)
 {
-    if (strncmp(name, "system.posix_acl_", 17) == 0)
-        return EOPNOTSUPP;
-    return strcmp(name, "security.capability") == 0 ? ENODATA : 0;
+    return strcmp(name, "security.capability") == 0;
+}
+
+/* ---- access control lists ---- */
+
+static const struct {
+    const char *name;
+    enum acl_type type;
+} acl_names[] = {
+    {"system.posix_acl_access", ACL_ACCESS},
+    {"system.posix_acl_default", ACL_DEFAULT},
+};
+
+/* Which list a name is of; 0: it is no list. */
+static int acl_type_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof(acl_names) / sizeof(acl_names[0]); i++)
+        if (strcmp(name, acl_names[i].name) == 0)
+            return acl_names[i].type;
+    return 0;
+}
+
+/* The number of a list, by an exchange when it was not told lately. 0: there is none. */
+static enum rc acl_id(struct mount *m, fuse_ino_t ino, enum acl_type type, uint32_t *id,
+                      struct err *e)
+{
+    struct node_attr attr;
+    if (told_acl(m->told, ino, type, id))
+        return RC_OK;
+    if (vfs_getattr(m->vfs, ino, &attr, e))
+        return e->code;
+    *id = type == ACL_ACCESS ? attr.access_acl : attr.default_acl;
+    return RC_OK;
+}
+
+/* Append the list as the kernel reads it. */
+static enum rc read_acl(struct mount *m, fuse_ino_t ino, enum acl_type type, struct buf *out,
+                        struct err *e)
+{
+    uint32_t id = 0;
+    auto_free struct acl_rule *rule = NULL;
+    if (!m->has_acls)
+        return err_refused(e, EOPNOTSUPP, "POSIX ACLs are not on in this volume");
+    if (acl_id(m, ino, type, &id, e))
+        return e->code;
+    if (id == 0)
+        return err_refused(e, ENODATA, "there is no such list");
+    if (vfs_acl_rule(m->vfs, id, &rule, e))
+        return e->code;
+    return acl_to_attribute(rule, out, e);
+}
+
+/* rule NULL: remove the list. */
+static enum rc write_acl(fuse_req_t req, fuse_ino_t ino, enum acl_type type,
+                         const struct acl_rule *rule, struct err *e)
+{
+    struct mount *m = mount_of(req);
+    struct node_attr attr;
+    auto_free uint32_t *gids = NULL;
+    struct meta_setfacl what = {
+        .ino = ino, .type = type, .rule = rule, .caller_uid = mount_caller(req).uid};
+    if (!m->has_acls)
+        return err_refused(e, EOPNOTSUPP, "POSIX ACLs are not on in this volume");
+    if (what.caller_uid != 0)
+        what.caller_gid_count = mount_groups(req, &gids);
+    what.caller_gids = gids;
+    enum rc rc = vfs_setfacl(m->vfs, &what, &attr, e);
+    if (!rc)
+        told_attr(m->told, &attr);
+    return rc;
+}
+
+static enum rc set_acl(fuse_req_t req, fuse_ino_t ino, enum acl_type type, struct bytes value,
+                       struct err *e)
+{
+    auto_free struct acl_rule *rule = NULL;
+    if (acl_from_attribute(value, &rule, e))
+        return e->code;
+    return write_acl(req, ino, type, rule, e);
+}
+
+/* Append the names of the lists, which are kept apart from the other attributes. */
+static enum rc list_acls(struct mount *m, fuse_ino_t ino, struct buf *out, struct err *e)
+{
+    for (size_t i = 0; m->has_acls && i < sizeof(acl_names) / sizeof(acl_names[0]); i++) {
+        uint32_t id = 0;
+        if (acl_id(m, ino, acl_names[i].type, &id, e))
+            return e->code;
+        if (id && buf_add(out, acl_names[i].name, strlen(acl_names[i].name) + 1, e))
+            return e->code;
+    }
+    return RC_OK;
+}
+
+/* ---- requests ---- */
+
+static enum rc read_xattr(struct mount *m, fuse_ino_t ino, const char *name, struct buf *out,
+                          struct err *e)
+{
+    char identity[256];
+    const int type = acl_type_of(name);
+    if (is_capability(name))
+        return err_refused(e, ENODATA, "capabilities of files are not kept");
+    if (type)
+        return read_acl(m, ino, (enum acl_type)type, out, e);
+    if (ino == META_ROOT && mount_identity(m, name, identity, sizeof(identity)))
+        return buf_add_str(out, identity, e);
+    return vfs_getxattr(m->vfs, ino, name, out, e);
 }
 
 static void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
     OP_TIMER(getxattr);
-    struct mount *m = mount_of(req);
-    char identity[256];
-    int local = local_xattr_errno(name);
-    if (local) {
-        fuse_reply_err(req, local);
-        return;
-    }
-    if (ino == META_ROOT && mount_identity(m, name, identity, sizeof(identity))) {
-        reply_value(req, identity, strlen(identity), size);
-        return;
-    }
     struct err e = ERR_INIT;
     auto_buf struct buf value;
-    buf_init(&value, META_XATTR_MAX);
-    if (vfs_getxattr(m->vfs, ino, name, &value, &e))
+    buf_init(&value, ACL_BYTES_MAX);
+    if (read_xattr(mount_of(req), ino, name, &value, &e))
         mount_reply_err(req, &e, "getxattr", ino);
     else
         reply_value(req, value.data, value.size, size);
@@ -65,7 +157,8 @@ static void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     struct err e = ERR_INIT;
     auto_buf struct buf names;
     buf_init(&names, META_XATTR_MAX);
-    if (vfs_listxattr(mount_of(req)->vfs, ino, &names, &e))
+    if (vfs_listxattr(mount_of(req)->vfs, ino, &names, &e) ||
+        list_acls(mount_of(req), ino, &names, &e))
         mount_reply_err(req, &e, "listxattr", ino);
     else
         reply_value(req, names.data, names.size, size);
@@ -76,13 +169,14 @@ static void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 {
     OP_TIMER(setxattr);
     struct err e = ERR_INIT;
-    if (strncmp(name, "system.posix_acl_", 17) == 0)
-        err_refused(&e, EOPNOTSUPP, "POSIX ACLs are not on in this volume");
-    else if (size > META_XATTR_MAX)
+    const struct bytes bytes = {(const uint8_t *)value, size};
+    const int type = acl_type_of(name);
+    if (size > META_XATTR_MAX)
         err_refused(&e, E2BIG, "the value is longer than 64 KiB");
+    else if (type)
+        (void)!set_acl(req, ino, (enum acl_type)type, bytes, &e);
     else
-        (void)!vfs_setxattr(mount_of(req)->vfs, ino, name,
-                            (struct bytes){(const uint8_t *)value, size}, flags, &e);
+        (void)!vfs_setxattr(mount_of(req)->vfs, ino, name, bytes, flags, &e);
     mount_reply_err(req, &e, "setxattr", ino);
 }
 
@@ -90,7 +184,11 @@ static void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
     OP_TIMER(removexattr);
     struct err e = ERR_INIT;
-    (void)!vfs_removexattr(mount_of(req)->vfs, ino, name, &e);
+    const int type = acl_type_of(name);
+    if (type)
+        (void)!write_acl(req, ino, (enum acl_type)type, NULL, &e);
+    else
+        (void)!vfs_removexattr(mount_of(req)->vfs, ino, name, &e);
     mount_reply_err(req, &e, "removexattr", ino);
 }
 

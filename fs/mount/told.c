@@ -13,20 +13,24 @@ struct entry {
     ino_num ino; /* 0: free */
     uint64_t length;
     uint64_t until_ms;
+    struct timespec ctime;
+    uint32_t access_acl, default_acl;
 };
 
 struct told {
     uint64_t valid_ms; /* set at open */
+    bool has_acls;     /* set at open */
     struct lock lock;  /* guards the rest */
     struct entry sets[SETS][WAYS];
 };
 
-enum rc told_open(struct told **out, uint64_t valid_ms, struct err *e)
+enum rc told_open(struct told **out, uint64_t valid_ms, bool has_acls, struct err *e)
 {
     struct told *t = calloc(1, sizeof(*t)); /* pages of it that are not used cost nothing */
     if (!t)
         return err_fail(e, RC_NO_SPACE, "could not allocate the table of lengths");
     t->valid_ms = valid_ms;
+    t->has_acls = has_acls;
     lock_init(&t->lock, LOCK_BASE_QUEUE);
     *out = t;
     return RC_OK;
@@ -72,13 +76,38 @@ static struct entry *place_locked(struct told *t, ino_num ino)
     return best;
 }
 
+/* An answer that came late must not bring back lists that have been replaced meanwhile. */
+static void set_acls(struct entry *entry, const struct node_attr *attr)
+{
+    if (entry->ino == attr->ino && clock_ms() < entry->until_ms &&
+        (attr->ctime.tv_sec < entry->ctime.tv_sec ||
+         (attr->ctime.tv_sec == entry->ctime.tv_sec && attr->ctime.tv_nsec < entry->ctime.tv_nsec)))
+        return;
+    entry->ctime = attr->ctime;
+    entry->access_acl = attr->access_acl;
+    entry->default_acl = attr->default_acl;
+}
+
 void told_attr(struct told *t, const struct node_attr *attr)
 {
-    if (attr->type != NODE_FILE)
+    if (attr->type != NODE_FILE && !t->has_acls)
         return;
-    const struct entry now = {attr->ino, attr->length, clock_deadline(t->valid_ms)};
     LOCK_SCOPE(&t->lock);
-    *place_locked(t, attr->ino) = now;
+    struct entry *entry = place_locked(t, attr->ino);
+    set_acls(entry, attr);
+    entry->ino = attr->ino;
+    entry->length = attr->length;
+    entry->until_ms = clock_deadline(t->valid_ms);
+}
+
+bool told_acl(struct told *t, ino_num ino, enum acl_type type, uint32_t *id)
+{
+    LOCK_SCOPE(&t->lock);
+    const struct entry *entry = find_locked(t, ino);
+    if (!entry || clock_ms() >= entry->until_ms)
+        return false;
+    *id = type == ACL_ACCESS ? entry->access_acl : entry->default_acl;
+    return true;
 }
 
 void told_written(struct told *t, ino_num ino, uint64_t end)

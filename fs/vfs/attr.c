@@ -51,11 +51,9 @@ static bool is_lost(struct inode *in)
  * A commit that came after this call would set the times again and clear the suid bit that it may
  * have set, so what is pending goes first.
  */
-static enum rc set_others(struct vfs *vfs, struct inode *in, const struct meta_setattr *what,
-                          struct node_attr *out, struct err *e)
+static enum rc flush_pending(struct inode *in, struct err *e)
 {
-    enum rc rc = in && !is_lost(in) ? writer_flush(in, e) : RC_OK;
-    return rc ? rc : meta_setattr(vfs->meta, what, out, e);
+    return in && !is_lost(in) ? writer_flush(in, e) : RC_OK;
 }
 
 enum rc vfs_setattr(struct vfs *vfs, const struct meta_setattr *what, struct node_attr *out,
@@ -70,8 +68,30 @@ enum rc vfs_setattr(struct vfs *vfs, const struct meta_setattr *what, struct nod
     /* Programs unlink a temporary file right after they opened it, and go on working with it. */
     if (in)
         inside.mask |= SETATTR_BY_HANDLE;
-    enum rc rc = what->mask & SETATTR_LENGTH ? set_length(vfs, in, &inside, out, e)
-                                             : set_others(vfs, in, &inside, out, e);
+    enum rc rc = RC_OK;
+    if (what->mask & SETATTR_LENGTH)
+        rc = set_length(vfs, in, &inside, out, e);
+    else if (!flush_pending(in, e))
+        rc = meta_setattr(vfs->meta, &inside, out, e);
+    else
+        rc = e->code;
+    if (!rc)
+        names_outward(vfs, out);
+    return rc;
+}
+
+enum rc vfs_setfacl(struct vfs *vfs, const struct meta_setfacl *what, struct node_attr *out,
+                    struct err *e)
+{
+    struct meta_setfacl inside = *what;
+
+    if (vfs_check_writable(vfs, e))
+        return e->code;
+    inside.ino = vfs_inside(vfs, what->ino);
+    auto_inode struct inode *in = inode_find(vfs, inside.ino);
+    enum rc rc = flush_pending(in, e);
+    if (!rc)
+        rc = meta_setfacl(vfs->meta, &inside, out, e);
     if (!rc)
         names_outward(vfs, out);
     return rc;

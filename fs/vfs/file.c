@@ -62,7 +62,13 @@ enum rc vfs_open_file(struct vfs *vfs, ino_num ino, int flags, struct vfs_file *
         return rc;
     *keep_cache = inode_opened(in, &opened, epoch);
     chunk_view_unref(&opened.view);
-    return file_new(&in, flags, out, e);
+    const bool is_append = opened.attr.flags & NODE_APPEND;
+    if (for_write && is_append && !(flags & O_APPEND))
+        return err_refused(e, EPERM, "the file may only grow");
+    rc = file_new(&in, flags, out, e);
+    if (!rc)
+        (*out)->is_append = is_append;
+    return rc;
 }
 
 /* A new file: what open would answer is known. */
@@ -181,10 +187,27 @@ enum rc vfs_lseek(struct vfs_file *file, uint64_t off, int whence, uint64_t *out
 
 /* ---- writing ---- */
 
+static uint32_t flags_of(struct inode *in)
+{
+    LOCK_SCOPE(&in->lock);
+    return in->attr.flags;
+}
+
+/* A handle from before a file became immutable writes no more either. */
 static enum rc check_write(const struct vfs_file *file, struct err *e)
 {
     if (!file->is_writable)
         return err_refused(e, EBADF, "the file is not open for writing");
+    if (flags_of(file->inode) & NODE_IMMUTABLE)
+        return err_refused(e, EPERM, "the file is immutable");
+    return RC_OK;
+}
+
+enum rc vfs_check_append(struct vfs_file *file, int flags, bool is_page, struct err *e)
+{
+    const bool is_append = file->is_append && (flags_of(file->inode) & NODE_APPEND);
+    if (is_append && (is_page || !(flags & O_APPEND)))
+        return err_refused(e, EPERM, "the file may only grow");
     return RC_OK;
 }
 

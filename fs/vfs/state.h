@@ -13,6 +13,7 @@
 #include "fs/base/hash.h"
 #include "fs/base/lock.h"
 #include "fs/base/pool.h"
+#include "fs/vfs/acl.h"
 #include "fs/vfs/keep.h"
 #include "fs/vfs/readahead.h"
 #include "fs/vfs/vfs.h"
@@ -65,6 +66,7 @@ struct vfs_file {
     struct vfs *vfs;
     struct inode *inode;
     bool is_writable;
+    bool is_append;                     /* opened when the file could only grow */
     struct readahead readahead;         /* of the inode's lock */
     struct vfs_file *next, **back_link; /* list of the inode, of its lock */
 };
@@ -80,6 +82,7 @@ struct vfs {
     bool is_read_only;
     ino_num root;
     struct pool *uploads, *commits, *keepers;
+    struct acl_table acls; /* safe by itself */
 
     struct lock table; /* guards inodes, their refs, keep, parents and the callbacks */
     struct map64 *inodes;

@@ -38,6 +38,7 @@ static void vfs_free(struct vfs *vfs)
     map64_close(&vfs->inodes);
     keep_close(&vfs->keep);
     free(vfs->parents);
+    acl_table_deinit(&vfs->acls);
     lock_cond_deinit(&vfs->tick);
     lock_deinit(&vfs->tick_lock);
     lock_deinit(&vfs->table);
@@ -67,6 +68,7 @@ enum rc vfs_open(struct vfs **out, const struct vfs_options *options, struct err
     vfs->is_read_only = options->is_read_only;
     vfs->root = options->root ? options->root : META_ROOT;
     lock_init(&vfs->table, LOCK_VFS_TABLE);
+    acl_table_init(&vfs->acls);
     lock_init(&vfs->tick_lock, LOCK_BASE_QUEUE);
     lock_cond_init(&vfs->tick);
     if (options->buffer_bytes)

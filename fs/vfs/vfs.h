@@ -16,6 +16,7 @@
 #define FS_VFS_VFS_H
 
 #include "fs/cache/block.h"
+#include "fs/meta/facl.h"
 #include "fs/meta/file.h"
 #include "fs/meta/namespace.h"
 #include "fs/volume/volume.h"
@@ -72,6 +73,10 @@ MUST_CHECK enum rc vfs_listxattr(struct vfs *vfs, ino_num ino, struct buf *out, 
 MUST_CHECK enum rc vfs_setxattr(struct vfs *vfs, ino_num ino, const char *name, struct bytes value,
                                 int flags, struct err *e);
 MUST_CHECK enum rc vfs_removexattr(struct vfs *vfs, ino_num ino, const char *name, struct err *e);
+/* The access control list of that number, as attributes name it; the caller's to free(). */
+MUST_CHECK enum rc vfs_acl_rule(struct vfs *vfs, uint32_t id, struct acl_rule **out, struct err *e);
+MUST_CHECK enum rc vfs_setfacl(struct vfs *vfs, const struct meta_setfacl *what,
+                               struct node_attr *out, struct err *e);
 
 /* ---- files ---- */
 /* flags: O_* of open(2). *keep_cache: what the kernel has cached of this inode is still right. */
@@ -87,6 +92,11 @@ MUST_CHECK enum rc vfs_read(struct vfs_file *file, uint64_t off, size_t size, ui
 /* Buffer size bytes at off. Waits while the write buffers are full. */
 MUST_CHECK enum rc vfs_write(struct vfs_file *file, const struct vfs_caller *who, uint64_t off,
                              struct bytes data, struct err *e);
+/*
+ * Whether a write fits a file that may only grow, when the handle was opened after it became so:
+ * flags are the handle's now, and pages of a map lie anywhere. EPERM.
+ */
+MUST_CHECK enum rc vfs_check_append(struct vfs_file *file, int flags, bool is_page, struct err *e);
 /* Make everything written so far durable and visible. vfs_flush() is close(2)'s: the same. */
 MUST_CHECK enum rc vfs_fsync(struct vfs_file *file, struct err *e);
 MUST_CHECK enum rc vfs_fallocate(struct vfs_file *file, int mode, uint64_t off, uint64_t len,

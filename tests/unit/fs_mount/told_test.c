@@ -18,17 +18,17 @@ static void tell(struct told *t, ino_num ino, uint64_t length)
     told_attr(t, &attr);
 }
 
-static struct told *fresh(void)
+static struct told *fresh(bool has_acls)
 {
     struct told *t = NULL;
     struct err e = ERR_INIT;
-    CHECK_RC(told_open(&t, 1000, &e), RC_OK);
+    CHECK_RC(told_open(&t, 60000, has_acls, &e), RC_OK);
     return t;
 }
 
 TEST("a length that the kernel was told is not another one")
 {
-    struct told *t = fresh();
+    struct told *t = fresh(false);
     tell(t, 7, 100);
     CHECK(!differs(t, 7, 100));
     CHECK(differs(t, 7, 101));
@@ -40,7 +40,7 @@ TEST("a length that the kernel was told is not another one")
 
 TEST("what was never told, or pushed out, counts as another length")
 {
-    struct told *t = fresh();
+    struct told *t = fresh(false);
     CHECK(differs(t, 7, 0));
     for (ino_num ino = 1; ino <= 1000000; ino++)
         tell(t, ino, ino);
@@ -53,7 +53,7 @@ TEST("what was never told, or pushed out, counts as another length")
 
 TEST("the kernel's own writes only make a file longer")
 {
-    struct told *t = fresh();
+    struct told *t = fresh(false);
     told_written(t, 7, 10);
     CHECK(differs(t, 7, 10));
     tell(t, 7, 100);
@@ -66,9 +66,44 @@ TEST("the kernel's own writes only make a file longer")
 
 TEST("directories are of no concern")
 {
-    struct told *t = fresh();
+    struct told *t = fresh(false);
     struct node_attr dir = {.ino = 7, .type = NODE_DIRECTORY, .length = 4096};
     told_attr(t, &dir);
     CHECK(differs(t, 7, 4096));
+    told_close(&t);
+}
+
+static void tell_acl(struct told *t, ino_num ino, time_t ctime, uint32_t access, uint32_t inherited)
+{
+    const struct node_attr dir = {.ino = ino,
+                                  .type = NODE_DIRECTORY,
+                                  .ctime = {.tv_sec = ctime},
+                                  .access_acl = access,
+                                  .default_acl = inherited};
+    told_attr(t, &dir);
+}
+
+TEST("lists are known by number, and a late answer does not bring an old one back")
+{
+    struct told *t = fresh(true);
+    uint32_t id = 99;
+    CHECK(!told_acl(t, 7, ACL_ACCESS, &id));
+    tell_acl(t, 7, 100, 0, 5);
+    CHECK(told_acl(t, 7, ACL_ACCESS, &id) && id == 0);
+    CHECK(told_acl(t, 7, ACL_DEFAULT, &id) && id == 5);
+    tell_acl(t, 7, 101, 3, 5);
+    tell_acl(t, 7, 100, 0, 5);
+    CHECK(told_acl(t, 7, ACL_ACCESS, &id) && id == 3);
+    told_close(&t);
+}
+
+TEST("lists are not known past the time for which the kernel believes attributes")
+{
+    struct told *t = NULL;
+    struct err e = ERR_INIT;
+    uint32_t id;
+    CHECK_RC(told_open(&t, 0, true, &e), RC_OK);
+    tell_acl(t, 7, 100, 1, 2);
+    CHECK(!told_acl(t, 7, ACL_ACCESS, &id));
     told_close(&t);
 }
