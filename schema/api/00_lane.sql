@@ -18,39 +18,64 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
                NULL, NULL, NULL, NULL, NULL, NULL, NULL)::tarn.reply
 $$;
 
--- Take the lane's row for operation _op of session _sid.
+-- How an operation is carried out once, however often it is sent.
+--
+-- A lane's row holds the number of its last operation and the answer. Operation n is carried out by
+-- a transaction that reads n - 1 there when it begins and, as its last act, changes n - 1 to n. Of
+-- several attempts at one operation that run at the same time all but one find at the end that the
+-- number is no longer n - 1; that undoes all they did (SQLSTATE 40001, which clients answer by
+-- sending the operation again), and the next attempt is given the stored answer.
+--
+-- So nothing has to be locked at the beginning, and whoever ends a session deletes its rows: an
+-- operation in flight, which may have seen the session alive, ends on a row that is gone.
+
+-- Begin operation _op of session _sid.
 --
 -- Answers NULL in err when the operation is new and must now be carried out. Otherwise the answer
 -- is final: the stored reply of an operation that was carried out before, or ESTALE (116) when the
 -- session is gone or the number does not follow.
---
--- The row lock is held to the end of the transaction. Whoever ends a session deletes its slot rows
--- first and so waits for operations in flight; after that the row is missing and _op is not 1.
 CREATE FUNCTION tarn_1.lane_begin(_sid int8, _lane int4, _op int8) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _slot tarn.slot;
+    _last    int8;
+    _is_live bool;
 BEGIN
-    SELECT * INTO _slot
-      FROM tarn.slot WHERE sid = _sid AND lane = _lane FOR NO KEY UPDATE;
-    IF NOT FOUND AND _op = 1 THEN
-        -- The first operation of a lane makes its row. The session row is held against a reaper.
-        PERFORM FROM public.jfs_session2 WHERE sid = _sid FOR KEY SHARE;
-        IF NOT FOUND THEN
-            RETURN tarn_1.refuse(116);
-        END IF;
-        INSERT INTO tarn.slot (sid, lane, op) VALUES (_sid, _lane, 0) ON CONFLICT DO NOTHING;
-        SELECT * INTO _slot
-          FROM tarn.slot WHERE sid = _sid AND lane = _lane FOR NO KEY UPDATE;
+    SELECT l.op, s.sid IS NOT NULL INTO _last, _is_live
+      FROM tarn.slot AS l LEFT JOIN public.jfs_session2 AS s ON s.sid = l.sid
+     WHERE l.sid = _sid AND l.lane = _lane;
+    IF _last = _op - 1 AND _is_live THEN
+        RETURN NULL;
     END IF;
+    RETURN tarn_1.lane_resolve(_sid, _lane, _op);
+END $$;
+
+-- The answer of lane_begin() when the operation is the lane's first, was sent before, or comes too
+-- late.
+--
+-- A stock client ends a session by its row in jfs_session2 alone. Another attempt may be in flight
+-- then, so ESTALE is only said after the lane's row is gone, too: the attempt has failed, or it was
+-- faster, and its answer counts.
+CREATE FUNCTION tarn_1.lane_resolve(_sid int8, _lane int4, _op int8) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _is_live bool;
+    _slot    tarn.slot;
+BEGIN
+    -- Held, because a lane that is begun now must be seen by those who end the session.
+    PERFORM FROM public.jfs_session2 WHERE sid = _sid FOR KEY SHARE;
+    _is_live := FOUND;
+    IF _is_live AND _op = 1 THEN
+        INSERT INTO tarn.slot (sid, lane, op) VALUES (_sid, _lane, 0) ON CONFLICT DO NOTHING;
+    ELSIF NOT _is_live THEN
+        DELETE FROM tarn.slot WHERE sid = _sid AND lane = _lane AND op = _op - 1;
+    END IF;
+    SELECT * INTO _slot FROM tarn.slot WHERE sid = _sid AND lane = _lane;
     IF _slot.op = _op AND _op > 0 THEN
         RETURN _slot.reply;
+    ELSIF _slot.op = _op - 1 AND _is_live THEN
+        RETURN NULL;
     END IF;
-    IF _slot.op IS DISTINCT FROM _op - 1
-       OR NOT EXISTS (SELECT FROM public.jfs_session2 WHERE sid = _sid) THEN
-        RETURN tarn_1.refuse(116);
-    END IF;
-    RETURN NULL;
+    RETURN tarn_1.refuse(116);
 END $$;
 
 -- Store the answer of operation _op, in the transaction that carried it out, and with it which quotas
@@ -62,7 +87,12 @@ BEGIN
     IF cardinality(_reply.usage) > 2 THEN
         _reply.usage := tarn_1.with_quotas(_reply.usage);
     END IF;
-    UPDATE tarn.slot SET op = _op, reply = _reply WHERE sid = _sid AND lane = _lane;
+    UPDATE tarn.slot SET op = _op, reply = _reply
+     WHERE sid = _sid AND lane = _lane AND op = _op - 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'operation % of lane %/% was carried out by another attempt, or its session'
+                        ' was ended', _op, _sid, _lane USING ERRCODE = '40001';
+    END IF;
     RETURN _reply;
 END $$;
 

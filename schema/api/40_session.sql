@@ -69,8 +69,10 @@ END $$;
 
 -- End a session, or finish what a client that was cut off left behind; doing it twice is harmless.
 --
--- The session row is locked first, so that no lane can be begun; then deleting the slots waits for
--- the operations in flight. After the commit every operation of the session answers ESTALE.
+-- The session row is locked first, so that no lane can be begun. Deleting the slots waits for the
+-- operations that have stored their answer, and undoes the others in flight: they find no slot at
+-- their end. One of these may hold an inode that is released here; then PostgreSQL ends one of the
+-- two, which is asked again. After the commit every operation of the session answers ESTALE.
 CREATE FUNCTION tarn_1.session_close(_sid int8) RETURNS TABLE (err int4)
 LANGUAGE plpgsql AS $$
 DECLARE

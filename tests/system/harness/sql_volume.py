@@ -88,13 +88,14 @@ class SqlSession:
         return row
 
     def change(self, verb, *arguments, op=None):
-        """The next op of the lane, or op again. A deadlock ends one of two: it is sent again."""
+        """The next op of the lane, or op again. What was undone as a whole is sent again: one of two
+        in a deadlock, and the slower of two attempts at one operation."""
         if op is None:
             self.op += 1
         while True:
             try:
                 return self.read(verb, self.sid, 0, op or self.op, *arguments)
-            except psycopg.errors.DeadlockDetected:
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 continue
 
     # The verbs, with what tests rarely care about left out.
