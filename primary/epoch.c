@@ -34,16 +34,6 @@ enum rc epoch_of_database(struct pg *pg, struct epoch_mark *out, struct err *e)
     return RC_OK;
 }
 
-/* RC_NOT_FOUND: no agent has written it yet. */
-static enum rc read_mark(struct store *store, struct epoch_mark *out, struct err *e)
-{
-    auto_buf struct buf text;
-    buf_init(&text, EPOCH_BYTES_MAX);
-    if (store_get(store, EPOCH_KEY, 0, STORE_TO_END, &text, clock_deadline(STORE_MS), e))
-        return err_note(e, "could not read object \"" EPOCH_KEY "\"");
-    return epoch_decode(buf_bytes(&text), out, e);
-}
-
 static enum rc write_mark(struct store *store, const struct epoch_mark *mark, struct err *e)
 {
     auto_buf struct buf text;
@@ -58,7 +48,7 @@ static enum rc write_mark(struct store *store, const struct epoch_mark *mark, st
 enum rc epoch_refresh(struct store *store, const struct epoch_mark *database, struct err *e)
 {
     struct epoch_mark bucket;
-    enum rc rc = read_mark(store, &bucket, e);
+    enum rc rc = epoch_read(store, &bucket, e);
     if (rc == RC_OK)
         rc = epoch_check(&bucket, database, e);
     if (rc != RC_OK && rc != RC_NOT_FOUND)
@@ -69,7 +59,7 @@ enum rc epoch_refresh(struct store *store, const struct epoch_mark *database, st
 static enum rc raise_above(struct pg *pg, struct store *store, int64_t *out, struct err *e)
 {
     struct epoch_mark mark = {0};
-    enum rc rc = read_mark(store, &mark, e);
+    enum rc rc = epoch_read(store, &mark, e);
     if (rc != RC_OK && rc != RC_NOT_FOUND)
         return rc;
     auto_result struct pg_result *row = NULL;

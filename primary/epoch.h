@@ -12,7 +12,7 @@
 #include "fs/base/err.h"
 #include "fs/meta/pg.h"
 #include "fs/store/store.h"
-#include "primary/epoch_mark.h"
+#include "fs/volume/epoch_mark.h"
 
 /* What the database says. RC_INVALID: it is no primary. */
 MUST_CHECK enum rc epoch_of_database(struct pg *pg, struct epoch_mark *out, struct err *e);

@@ -25,6 +25,7 @@ static const struct verb verbs[] = {
     {"umount", "unmount, and wait until everything is stored", command_umount, NULL, false},
     {"info", "show an inode, its blocks or what is below it", command_info, NULL, false},
     {"status", "show a volume, its site and its sessions", command_status, NULL, false},
+    {"gc", "find leaked objects, and delete them", command_gc, NULL, false},
     {"primary", "adopt a volume, run and watch its primary site", NULL, "tarn-primary", false},
     {"mirror", "join, run and watch a mirror site", NULL, "tarn-mirror", false},
     {"syncer", "copy a mirror's blocks to its own store", NULL, "tarn-syncer", false},

@@ -13,5 +13,6 @@
 int command_umount(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_gc(int argc, char **argv);
 
 #endif

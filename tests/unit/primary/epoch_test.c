@@ -1,4 +1,4 @@
-#include "primary/epoch_mark.h"
+#include "fs/volume/epoch_mark.h"
 
 #include "fs/base/conf.h"
 #include "tests/unit/check.h"

@@ -1,11 +1,15 @@
-#include "primary/epoch_mark.h"
+#include "fs/volume/epoch_mark.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "fs/base/clock.h"
 #include "fs/base/conf.h"
 #include "fs/base/json.h"
+
+#define EPOCH_BYTES_MAX 4096
+#define READ_MS         30000
 
 enum rc epoch_encode(const struct epoch_mark *mark, struct buf *out, struct err *e)
 {
@@ -36,6 +40,15 @@ enum rc epoch_decode(struct bytes text, struct epoch_mark *out, struct err *e)
     if (out->epoch < 0 || out->timeline < 0 || out->next_chunk < 0 || !system[0])
         return err_fail(e, RC_CORRUPT, "object \"" EPOCH_KEY "\" lacks a member");
     return RC_OK;
+}
+
+enum rc epoch_read(struct store *store, struct epoch_mark *out, struct err *e)
+{
+    auto_buf struct buf text;
+    buf_init(&text, EPOCH_BYTES_MAX);
+    if (store_get(store, EPOCH_KEY, 0, STORE_TO_END, &text, clock_deadline(READ_MS), e))
+        return err_note(e, "could not read object \"" EPOCH_KEY "\"");
+    return epoch_decode(buf_bytes(&text), out, e);
 }
 
 /* How the database falls short of the bucket, or NULL. */

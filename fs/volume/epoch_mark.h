@@ -1,20 +1,21 @@
 /*
  * epoch_mark - what the object tarn/epoch of a bucket says: who hands out this volume's numbers,
- * and how far. Codec and verdict; no I/O.
+ * and how far. Codec, verdict, and the reading of it.
  *
  * Slice ids name immutable objects, so the same id given out twice is a silent wrong byte. That is
  * what happens when a database is restored from a backup, or a copy of it is started elsewhere, and
  * goes on counting. The bucket remembers what the database may have forgotten.
  *
- * Threads any · Blocking never
+ * Threads any · Blocking epoch_read() waits for the store; the rest never
  */
-#ifndef PRIMARY_EPOCH_MARK_H
-#define PRIMARY_EPOCH_MARK_H
+#ifndef FS_VOLUME_EPOCH_MARK_H
+#define FS_VOLUME_EPOCH_MARK_H
 
 #include <stdint.h>
 
 #include "fs/base/buf.h"
 #include "fs/base/err.h"
+#include "fs/store/store.h"
 
 #define EPOCH_KEY "tarn/epoch"
 
@@ -28,6 +29,9 @@ struct epoch_mark {
 MUST_CHECK enum rc epoch_encode(const struct epoch_mark *mark, struct buf *out, struct err *e);
 /* RC_CORRUPT: not what epoch_encode() writes. */
 MUST_CHECK enum rc epoch_decode(struct bytes text, struct epoch_mark *out, struct err *e);
+
+/* Read it from the bucket. RC_NOT_FOUND: no agent has written it yet. */
+MUST_CHECK enum rc epoch_read(struct store *store, struct epoch_mark *out, struct err *e);
 
 /*
  * May a database in this state go on handing out numbers for a bucket that says that?
