@@ -19,6 +19,10 @@ from .volume import BIN, Volume, detach
 LIMIT_SECONDS = float(os.environ.get("TARN_TEST_LIMIT", "240"))
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "limit(seconds): how long this test may take")
+
+
 @pytest.fixture(scope="session")
 def session_directory():
     """Short, because Unix sockets live below it; open, because PostgreSQL is another account."""
@@ -62,7 +66,12 @@ def mirror_cluster(session_directory):
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request):
-    """After each test its programs have ended and nothing is mounted, whatever happened."""
+    """After each test its programs have ended and nothing is mounted, whatever happened.
+
+    A test that may take longer than others says so: @pytest.mark.limit(seconds).
+    """
+    marker = request.node.get_closest_marker("limit")
+    limit_seconds = max(LIMIT_SECONDS, *marker.args) if marker else LIMIT_SECONDS
     before = {p.pid for p in process.running()}
     hung = []
 
@@ -71,7 +80,7 @@ def nothing_left_behind(request):
             if "mount" in leftover.arguments:
                 hung.append(leftover.describe())
                 leftover.child.kill()
-    watchdog = threading.Timer(LIMIT_SECONDS, release)
+    watchdog = threading.Timer(limit_seconds, release)
     watchdog.start()
     yield
     watchdog.cancel()
@@ -79,7 +88,7 @@ def nothing_left_behind(request):
         is_server = leftover.arguments[0].endswith("/postgres")
         if leftover.pid not in before and not is_server:
             leftover.kill()
-    assert not hung, f"the test hung for {LIMIT_SECONDS:g} s; killed {hung}"
+    assert not hung, f"the test hung for {limit_seconds:g} s; killed {hung}"
 
 
 @pytest.fixture
