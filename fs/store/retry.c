@@ -27,6 +27,7 @@ struct attempt {
     const struct retry_store *store;
     uint64_t deadline_ms;
     unsigned tries;
+    struct err failure; /* the last that was no RC_TIMEOUT, or the first; set when tries > 0 */
 };
 
 static struct attempt attempt_new(const struct store *s, uint64_t deadline_ms)
@@ -52,14 +53,16 @@ static uint64_t pause_ms(const struct attempt *a)
     return full / 2 + random % (full / 2 + 1);
 }
 
-/* Wait for the next try. False when rc is the answer. */
-static bool again(struct attempt *a, enum rc rc)
+/* Wait for the next try after one that failed as e says. False when rc is the answer. */
+static bool again(struct attempt *a, enum rc rc, const struct err *e)
 {
     if (!may_pass(rc) || a->tries + 1 >= a->store->max_tries)
         return false;
     uint64_t resume_ms = clock_deadline(pause_ms(a));
     if (resume_ms >= a->deadline_ms)
         return false;
+    if (rc != RC_TIMEOUT || a->tries == 0)
+        a->failure = *e;
     clock_sleep_until(resume_ms);
     a->tries++;
     metric_add(&retries, 1);
@@ -68,6 +71,11 @@ static bool again(struct attempt *a, enum rc rc)
 
 static enum rc finish(const struct attempt *a, enum rc rc, struct err *e)
 {
+    /* Time that ran out before the last try hides nothing: what was UNCERTAIN still is. */
+    if (rc == RC_TIMEOUT && a->tries > 0) {
+        *e = a->failure;
+        rc = e->code;
+    }
     if (rc && a->tries > 0)
         return err_note(e, "after %u tries", a->tries + 1);
     return rc;
@@ -80,7 +88,7 @@ static enum rc retry_get(struct store *s, const char *key, uint64_t offset, uint
     enum rc rc;
     do
         rc = store_get(a.store->wrap.below, key, offset, length, out, deadline_ms, e);
-    while (again(&a, rc));
+    while (again(&a, rc, e));
     return finish(&a, rc, e);
 }
 
@@ -91,7 +99,7 @@ static enum rc retry_put(struct store *s, const char *key, struct bytes data, ui
     enum rc rc;
     do
         rc = store_put(a.store->wrap.below, key, data, deadline_ms, e);
-    while (again(&a, rc));
+    while (again(&a, rc, e));
     return finish(&a, rc, e);
 }
 
@@ -102,7 +110,7 @@ static enum rc retry_head(struct store *s, const char *key, struct store_object 
     enum rc rc;
     do
         rc = store_head(a.store->wrap.below, key, out, deadline_ms, e);
-    while (again(&a, rc));
+    while (again(&a, rc, e));
     return finish(&a, rc, e);
 }
 
@@ -112,7 +120,7 @@ static enum rc retry_remove(struct store *s, const char *key, uint64_t deadline_
     enum rc rc;
     do
         rc = store_remove(a.store->wrap.below, key, deadline_ms, e);
-    while (again(&a, rc));
+    while (again(&a, rc, e));
     return finish(&a, rc, e);
 }
 
@@ -143,7 +151,7 @@ static enum rc retry_list(struct store *s, const char *prefix, const char *after
         char from[STORE_KEY_MAX];
         memcpy(from, r.last, sizeof(from));
         rc = store_list(a.store->wrap.below, prefix, from, resume_visit, &r, deadline_ms, e);
-    } while (again(&a, rc));
+    } while (again(&a, rc, e));
     return finish(&a, rc, e);
 }
 
