@@ -11,6 +11,7 @@ first. Run it once locally and once on the mounts: diff(1) shows where they part
 """
 
 import ast
+import contextlib
 import errno
 import mmap
 import os
@@ -68,6 +69,12 @@ class Side:
         os.unlink(self._at(path))
 
     def rename(self, old, new, flags):
+        # A directory that another mount moved must be looked at before it is renamed here, as mv(1)
+        # does: the kernel answers ESTALE to a first look from inside a rename between directories.
+        if len(self.roots) > 1:
+            for path in (old, new):
+                with contextlib.suppress(OSError):
+                    os.lstat(self._at(path))
         renameat2(self._at(old), self._at(new), flags)
 
     def link(self, old, new):

@@ -1,5 +1,9 @@
-"""Bytes: random reads, writes, maps, holes and truncations of one file, and fio's own verification."""
+"""Bytes: random reads, writes, maps, holes, copies and truncations of one file, and fio's verification.
 
+TARN_LONG=1: 100 000 operations with each of three seeds, and larger files for fio.
+"""
+
+import errno
 import mmap
 import os
 import random
@@ -10,8 +14,10 @@ import pytest
 from harness.process import run
 from harness.syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, fallocate
 from harness.volume import Volume
+from operations import copy_range
 
 SEED = int(os.environ.get("TARN_TEST_SEED", "1"))
+IS_LONG = bool(os.environ.get("TARN_LONG"))
 CHUNK = 64 << 20
 WINDOW = 3 << 20
 
@@ -33,8 +39,9 @@ class Exerciser:
 
     def run(self, count):
         steps = [self.write] * 5 + [self.read] * 5 + [self.map_write] * 3 + [self.map_read] * 3 + [
-            self.truncate] * 2 + [self.punch, self.zero, self.reopen, self.sync, self.forget,
-                                  self.append]
+            self.truncate] * 2 + [self.copy] * 2 + [
+                self.punch, self.zero, self.zero_within, self.allocate, self.reserve, self.reopen,
+                self.sync, self.forget, self.append]
         for _ in range(count):
             self.random.choice(steps)()
         self.check_all()
@@ -128,6 +135,44 @@ class Exerciser:
         if end > offset:
             self.expected[offset:end] = bytes(end - offset)
 
+    def copy(self):
+        """copy_file_range within the file; where the ranges meet it is refused."""
+        if not self.expected:
+            return
+        source, length = self._range(len(self.expected))
+        target = self.random.randrange(WINDOW - length + 1)
+        self._note("copy", source, target, length)
+        if abs(source - target) < length:
+            with pytest.raises(OSError) as caught:
+                os.copy_file_range(self.file, self.file, length, self.base + source,
+                                   self.base + target)
+            assert caught.value.errno == errno.EINVAL
+            return
+        data = bytes(self.expected[source:source + length])
+        done = copy_range(self.file, self.base + source, self.file, self.base + target, length)
+        assert done == length
+        self._put(target, data)
+
+    def allocate(self):
+        offset, length = self._range(WINDOW)
+        self._note("allocate", offset, length)
+        fallocate(self.file, 0, self.base + offset, length)
+        if offset + length > len(self.expected):
+            self.expected.extend(bytes(offset + length - len(self.expected)))
+
+    def reserve(self):
+        offset, length = self._range(WINDOW)
+        self._note("reserve", offset, length)
+        fallocate(self.file, FALLOC_KEEP_SIZE, self.base + offset, length)
+
+    def zero_within(self):
+        offset, length = self._range(WINDOW)
+        self._note("zero within", offset, length)
+        fallocate(self.file, FALLOC_ZERO_RANGE | FALLOC_KEEP_SIZE, self.base + offset, length)
+        end = min(offset + length, len(self.expected))
+        if end > offset:
+            self.expected[offset:end] = bytes(end - offset)
+
     def zero(self):
         offset, length = self._range(WINDOW)
         self._note("zero", offset, length)
@@ -155,15 +200,16 @@ class Exerciser:
         self._check(0, os.pread(self.file, WINDOW, self.base))
 
 
+@pytest.mark.limit(3600)
 @pytest.mark.parametrize("base", [0, CHUNK - WINDOW // 2], ids=["in a chunk", "across chunks"])
-@pytest.mark.parametrize("seed", range(SEED * 100, SEED * 100 + 2))
+@pytest.mark.parametrize("seed", range(SEED * 100, SEED * 100 + (3 if IS_LONG else 2)))
 @pytest.mark.parametrize("options", [[], ["--block-size", "64K", "--compress", "lz4"]],
                          ids=["4M blocks", "64K lz4 blocks"])
 def test_a_file_holds_what_was_written(programs, cluster, database, workdir, base, seed, options):
     volume = Volume(cluster, database, "vol", workdir).format("--trash-days", "0", *options)
     with volume.mount() as mount:
         exerciser = Exerciser(mount.path("f"), base, seed)
-        exerciser.run(800)
+        exerciser.run(100_000 if IS_LONG else 800)
         exerciser.close()
     with volume.mount() as cold:
         exerciser.path = cold.path("f")
@@ -174,7 +220,7 @@ def test_a_file_holds_what_was_written(programs, cluster, database, workdir, bas
         exerciser.close()
 
 
-FIO = ["--size=48m", "--numjobs=2", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1",
+FIO = ["--size=512m" if IS_LONG else "--size=48m", "--numjobs=2", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1",
        "--end_fsync=1", "--group_reporting", "--randrepeat=1", f"--randseed={SEED}"]
 
 
