@@ -13,6 +13,7 @@
 #include "fs/cli/verbs.h"
 #include "fs/meta/file.h"
 #include "fs/meta/inspect.h"
+#include "fs/meta/statfs.h"
 #include "fs/volume/volume.h"
 
 struct status_options {

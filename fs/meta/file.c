@@ -316,26 +316,10 @@ enum rc meta_new_slice_id(struct meta *meta, uint64_t *out, struct err *e)
     return id_range_next(&meta->slices, meta, out, e);
 }
 
-enum rc meta_statfs(struct meta *meta, struct meta_statfs *out, struct err *e)
+enum rc meta_touch_atime(struct meta *meta, ino_num ino, bool is_strict, struct node_attr *out,
+                         struct err *e)
 {
-    auto_result struct pg_result *answer = NULL;
-    if (retry_read(meta, &(struct call){"SELECT * FROM tarn_1.statfs()", NULL, 0}, &answer, e))
-        return err_note(e, "statfs");
-    if (pg_rows(answer) != 1)
-        return err_fail(e, RC_CORRUPT, "statfs was answered with nothing");
-    int64_t space = pg_get_int8(answer, 0, pg_column(answer, "used_space"));
-    int64_t inodes = pg_get_int8(answer, 0, pg_column(answer, "used_inodes"));
-    meta_set_vitals(meta, space, inodes);
-
-    int64_t pending_space, pending_inodes;
-    usage_pending(&meta->usage, &pending_space, &pending_inodes);
-    space += pending_space;
-    inodes += pending_inodes;
-    struct format *format = meta_format_ref(meta);
-    *out = (struct meta_statfs){.used_space = space > 0 ? (uint64_t)space : 0,
-                                .used_inodes = inodes > 0 ? (uint64_t)inodes : 0,
-                                .total_space = format->capacity,
-                                .total_inodes = format->inodes};
-    meta_format_unref(meta, &format);
-    return RC_OK;
+    struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)ino), pg_bool(is_strict)};
+    struct call *call = CALL("SELECT * FROM tarn_1.touch_atime($1,$2,$3,$4,$5)", params);
+    return reply_mutation(meta, call, "touch", ino, out, e);
 }

@@ -98,9 +98,8 @@ MUST_CHECK enum rc meta_setxattr(struct meta *meta, ino_num ino, const char *nam
 MUST_CHECK enum rc meta_removexattr(struct meta *meta, ino_num ino, const char *name,
                                     struct err *e);
 
-struct meta_statfs {
-    uint64_t total_space, used_space, total_inodes, used_inodes; /* 0 total: unlimited */
-};
-MUST_CHECK enum rc meta_statfs(struct meta *meta, struct meta_statfs *out, struct err *e);
+/* It was read: bring its access time up to date where that is due. *out is the inode then. */
+MUST_CHECK enum rc meta_touch_atime(struct meta *meta, ino_num ino, bool is_strict,
+                                    struct node_attr *out, struct err *e);
 
 #endif

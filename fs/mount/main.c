@@ -95,19 +95,42 @@ static enum rc open_volume(struct program *p, struct err *e)
     return meta_session_begin(volume_meta(p->volume), p->mount_point, e);
 }
 
+static bool is_missing(const struct err *e)
+{
+    return e->code == RC_REFUSED && e->posix == ENOENT;
+}
+
+/* One directory on the way to the sub-directory; made, as stock clients do, if it may be. */
+static enum rc step_down(struct program *p, ino_num *at, struct bytes name, struct err *e)
+{
+    struct meta *meta = volume_meta(p->volume);
+    struct node_attr attr = {0};
+    const struct meta_create make = {
+        .parent = *at, .name = name, .type = NODE_DIRECTORY, .mode = 0777};
+    enum rc rc = meta_lookup(meta, *at, name, &attr, e);
+    if (rc && is_missing(e) && !p->is_read_only) {
+        *e = (struct err)ERR_INIT;
+        rc = meta_create(meta, &make, &attr, e);
+        if (rc == RC_REFUSED && e->posix == EEXIST && attr.ino)
+            rc = RC_OK;
+    }
+    if (!rc && attr.type != NODE_DIRECTORY)
+        return err_fail(e, RC_INVALID, "\"%.*s\" is not a directory", (int)name.size,
+                        (const char *)name.data);
+    *at = attr.ino;
+    return rc;
+}
+
 static enum rc find_root(struct program *p, ino_num *out, struct err *e)
 {
+    const char *rest = p->options.subdir;
     *out = META_ROOT;
-    const char *subdir = p->options.subdir;
-    if (!subdir || !*subdir || strcmp(subdir, "/") == 0)
-        return RC_OK;
-    struct node_attr attr;
-    const struct bytes path = {(const uint8_t *)subdir, strlen(subdir)};
-    if (meta_resolve(volume_meta(p->volume), META_ROOT, path, &attr, e))
-        return err_note(e, "could not find subdir \"%s\"", subdir);
-    if (attr.type != NODE_DIRECTORY)
-        return err_fail(e, RC_INVALID, "subdir \"%s\" is not a directory", subdir);
-    *out = attr.ino;
+    while (rest && *rest) {
+        const size_t size = strcspn(rest, "/");
+        if (size && step_down(p, out, (struct bytes){(const uint8_t *)rest, size}, e))
+            return err_note(e, "could not find subdir \"%s\"", p->options.subdir);
+        rest += size + (rest[size] == '/');
+    }
     return RC_OK;
 }
 
@@ -128,8 +151,10 @@ static enum rc open_vfs(struct program *p, struct err *e)
         .readahead_bytes = (uint64_t)o->readahead_bytes,
         .max_uploads = (unsigned)o->max_uploads,
         .is_read_only = p->is_read_only,
+        .has_fast_statfs = o->fast_statfs,
     };
-    if (find_root(p, &vfs.root, e) || block_cache_open(&p->cache, &cache, e))
+    if (options_atime(o, &vfs.atime, e) || find_root(p, &vfs.root, e) ||
+        block_cache_open(&p->cache, &cache, e))
         return e->code;
     vfs.cache = p->cache;
     return vfs_open(&p->mount.vfs, &vfs, e);

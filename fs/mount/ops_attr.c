@@ -107,19 +107,31 @@ static uint64_t shown_total(uint64_t total, uint64_t used, uint64_t unlimited)
     return unlimited;
 }
 
-static void on_statfs(fuse_req_t req, UNUSED fuse_ino_t ino)
+static uint64_t shown_free(uint64_t total, uint64_t used, uint64_t room)
+{
+    const uint64_t left = total > used ? total - used : 0;
+    return left < room ? left : room;
+}
+
+static void on_statfs(fuse_req_t req, fuse_ino_t ino)
 {
     OP_TIMER(statfs);
     struct err e = ERR_INIT;
     struct meta_statfs fs;
-    if (vfs_statfs(mount_of(req)->vfs, &fs, &e)) {
+    struct meta_quota_room room;
+    if (vfs_statfs(mount_of(req)->vfs, ino, &fs, &room, &e)) {
         mount_reply_err(req, &e, "statfs", ino);
         return;
     }
     uint64_t space = shown_total(fs.total_space, fs.used_space, (uint64_t)1 << 50);
     uint64_t inodes = shown_total(fs.total_inodes, fs.used_inodes, 10 << 20);
-    uint64_t free_space = space > fs.used_space ? space - fs.used_space : 0;
-    uint64_t free_inodes = inodes > fs.used_inodes ? inodes - fs.used_inodes : 0;
+    const uint64_t free_space = shown_free(space, fs.used_space, room.space);
+    const uint64_t free_inodes = shown_free(inodes, fs.used_inodes, room.inodes);
+    /* A directory with a quota looks like a file system of its own. */
+    if (room.has_quota) {
+        space = room.used_space + free_space;
+        inodes = room.used_inodes + free_inodes;
+    }
     const struct statvfs st = {
         .f_bsize = 4096,
         .f_frsize = 4096,

@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define AT(field) offsetof(struct mount_options, field)
 #define GIB       ((int64_t)1 << 30)
@@ -115,6 +116,17 @@ static const struct conf_option options[] = {
      .offset = AT(negative_entry_ms),
      .help = "time the kernel may remember that a name does not exist"},
 
+    {.name = "atime-mode",
+     .type = CONF_STRING,
+     .default_text = "noatime",
+     .group = "Metadata",
+     .offset = AT(atime_mode),
+     .help = "when reading updates access times: noatime, relatime or strictatime"},
+    {.name = "fast-statfs",
+     .type = CONF_FLAG,
+     .group = "Metadata",
+     .offset = AT(fast_statfs),
+     .help = "answer df from numbers that are up to 12 s old, without asking PostgreSQL"},
     {.name = "umask",
      .type = CONF_STRING,
      .group = "Users and groups",
@@ -310,4 +322,17 @@ enum rc options_umask(const struct mount_options *o, int *out, struct err *e)
                         o->umask);
     *out = (int)value;
     return RC_OK;
+}
+
+enum rc options_atime(const struct mount_options *o, enum atime_mode *out, struct err *e)
+{
+    static const char *const names[] = {"noatime", "relatime", "strictatime"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(o->atime_mode, names[i]) == 0) {
+            *out = (enum atime_mode)i; /* in their order */
+            return RC_OK;
+        }
+    return err_fail(e, RC_INVALID,
+                    "--atime-mode must be noatime, relatime or strictatime, not \"%s\"",
+                    o->atime_mode);
 }

@@ -99,9 +99,13 @@ enum rc vfs_setfacl(struct vfs *vfs, const struct meta_setfacl *what, struct nod
 
 /* ---- the rest goes straight through ---- */
 
-enum rc vfs_statfs(struct vfs *vfs, struct meta_statfs *out, struct err *e)
+enum rc vfs_statfs(struct vfs *vfs, ino_num ino, struct meta_statfs *out,
+                   struct meta_quota_room *room, struct err *e)
 {
-    return meta_statfs(vfs->meta, out, e);
+    *room = (struct meta_quota_room){.space = META_NO_LIMIT, .inodes = META_NO_LIMIT};
+    if (vfs->has_fast_statfs && meta_statfs_known(vfs->meta, out))
+        return RC_OK;
+    return meta_statfs_at(vfs->meta, vfs_inside(vfs, ino), out, room, e);
 }
 
 enum rc vfs_access(struct vfs *vfs, const struct vfs_caller *who, ino_num ino, int mask,

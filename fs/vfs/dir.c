@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "fs/vfs/atime.h"
 #include "fs/vfs/inode.h"
 #include "fs/vfs/names.h"
 
@@ -169,6 +170,8 @@ static enum rc give_dots(struct vfs_dir *d, uint64_t position, const struct dir_
     d->dot = (struct dir_entry){.name = "..", .name_size = (uint8_t)(position + 1)};
     d->dot.attr.type = NODE_DIRECTORY;
     d->dot.attr.ino = d->ino;
+    if (position == 0)
+        atime_read_ino(d->vfs, vfs_inside(d->vfs, d->ino));
     if (position == 1 && names_parent(d->vfs, d->ino, &d->dot.attr.ino, e))
         return e->code;
     *out = &d->dot;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "fs/base/log.h"
+#include "fs/vfs/atime.h"
 #include "fs/vfs/inode.h"
 #include "fs/vfs/names.h"
 #include "fs/vfs/reader.h"
@@ -27,6 +28,7 @@ static enum rc file_new(struct inode **inode, int flags, struct vfs_file **out, 
     file->vfs = in->vfs;
     file->inode = in;
     file->is_writable = wants_write(flags);
+    file->is_silent = flags & O_NOATIME;
     LOCK_SCOPE(&in->lock);
     file->next = in->files;
     file->back_link = &in->files;
@@ -128,6 +130,7 @@ enum rc vfs_create(struct vfs *vfs, const struct vfs_caller *who, const struct m
 
 struct read_plan {
     uint64_t size; /* cut at the end of the file */
+    struct node_attr attr;
     struct readahead_plan ahead;
 };
 
@@ -143,6 +146,7 @@ static struct read_plan plan_read(struct vfs_file *file, uint64_t off, uint64_t 
     if (off >= length)
         return plan;
     plan.size = size < length - off ? size : length - off;
+    plan.attr = file->inode->attr;
     plan.ahead = readahead_note(&file->readahead, off, plan.size, limits);
     return plan;
 }
@@ -160,9 +164,12 @@ enum rc vfs_read(struct vfs_file *file, uint64_t off, size_t size, uint8_t *out,
     if (plan.ahead.from < plan.ahead.to)
         reader_prefetch(file->inode, plan.ahead.from, plan.ahead.to);
     rc = reader_copy(file->inode, off, plan.size, out, e);
-    if (!rc)
-        *got = (size_t)plan.size;
-    return rc;
+    if (rc)
+        return rc;
+    *got = (size_t)plan.size;
+    if (!file->is_silent)
+        atime_read(file->vfs, &plan.attr);
+    return RC_OK;
 }
 
 enum rc vfs_lseek(struct vfs_file *file, uint64_t off, int whence, uint64_t *out, struct err *e)

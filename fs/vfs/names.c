@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fs/vfs/atime.h"
 #include "fs/vfs/inode.h"
 
 /* ---- outward ---- */
@@ -180,5 +181,8 @@ enum rc vfs_link(struct vfs *vfs, ino_num ino, ino_num parent, struct bytes name
 
 enum rc vfs_readlink(struct vfs *vfs, ino_num ino, struct buf *out, struct err *e)
 {
-    return meta_readlink(vfs->meta, vfs_inside(vfs, ino), out, e);
+    enum rc rc = meta_readlink(vfs->meta, vfs_inside(vfs, ino), out, e);
+    if (!rc)
+        atime_read_ino(vfs, vfs_inside(vfs, ino));
+    return rc;
 }

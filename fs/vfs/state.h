@@ -66,6 +66,7 @@ struct vfs_file {
     struct vfs *vfs;
     struct inode *inode;
     bool is_writable;
+    bool is_silent;                     /* its reads leave the access time alone */
     bool is_append;                     /* opened when the file could only grow */
     struct readahead readahead;         /* of the inode's lock */
     struct vfs_file *next, **back_link; /* list of the inode, of its lock */
@@ -79,7 +80,8 @@ struct vfs {
     struct memory *memory;
     uint32_t block_bytes;
     uint64_t readahead_bytes;
-    bool is_read_only;
+    bool is_read_only, has_fast_statfs;
+    enum atime_mode atime;
     ino_num root;
     struct pool *uploads, *commits, *keepers;
     struct acl_table acls; /* safe by itself */

@@ -66,6 +66,8 @@ enum rc vfs_open(struct vfs **out, const struct vfs_options *options, struct err
     vfs->block_bytes = volume_block_bytes(options->volume);
     vfs->readahead_bytes = options->readahead_bytes;
     vfs->is_read_only = options->is_read_only;
+    vfs->has_fast_statfs = options->has_fast_statfs;
+    vfs->atime = options->atime;
     vfs->root = options->root ? options->root : META_ROOT;
     lock_init(&vfs->table, LOCK_VFS_TABLE);
     acl_table_init(&vfs->acls);

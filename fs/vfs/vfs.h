@@ -19,11 +19,15 @@
 #include "fs/meta/facl.h"
 #include "fs/meta/file.h"
 #include "fs/meta/namespace.h"
+#include "fs/meta/statfs.h"
 #include "fs/volume/volume.h"
 
 struct vfs;
 struct vfs_file; /* an open file */
 struct vfs_dir;  /* an open directory */
+
+/* When reading changes access times (as mount(8)'s options of these names). */
+enum atime_mode { ATIME_NEVER, ATIME_RELATIVE, ATIME_STRICT };
 
 struct vfs_options {
     struct volume *volume;     /* outlives the vfs */
@@ -32,6 +36,8 @@ struct vfs_options {
     uint64_t readahead_bytes;  /* at most, for one handle */
     unsigned max_uploads;      /* parallel puts; 0: 20 */
     bool is_read_only;
+    bool has_fast_statfs; /* from numbers of the last heartbeat */
+    enum atime_mode atime;
     ino_num root; /* META_ROOT, or the inode of --subdir */
 };
 
@@ -64,7 +70,9 @@ MUST_CHECK enum rc vfs_readlink(struct vfs *vfs, ino_num ino, struct buf *out, s
 MUST_CHECK enum rc vfs_getattr(struct vfs *vfs, ino_num ino, struct node_attr *out, struct err *e);
 MUST_CHECK enum rc vfs_setattr(struct vfs *vfs, const struct meta_setattr *what,
                                struct node_attr *out, struct err *e);
-MUST_CHECK enum rc vfs_statfs(struct vfs *vfs, struct meta_statfs *out, struct err *e);
+/* ino: a directory whose quotas limit what is shown, or a file in one. */
+MUST_CHECK enum rc vfs_statfs(struct vfs *vfs, ino_num ino, struct meta_statfs *out,
+                              struct meta_quota_room *room, struct err *e);
 MUST_CHECK enum rc vfs_access(struct vfs *vfs, const struct vfs_caller *who, ino_num ino, int mask,
                               struct err *e);
 MUST_CHECK enum rc vfs_getxattr(struct vfs *vfs, ino_num ino, const char *name, struct buf *out,

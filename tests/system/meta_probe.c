@@ -22,6 +22,7 @@
 #include "fs/meta/file.h"
 #include "fs/meta/meta_install.h"
 #include "fs/meta/namespace.h"
+#include "fs/meta/statfs.h"
 #include "tests/system/meta_stress.h"
 
 #define ARGUMENTS_MAX  12

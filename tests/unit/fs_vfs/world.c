@@ -691,12 +691,49 @@ enum rc meta_access(struct meta *meta, ino_num ino, uint32_t uid, const uint32_t
     return RC_OK;
 }
 
-enum rc meta_statfs(struct meta *meta, struct meta_statfs *out, struct err *e)
+bool meta_statfs_known(struct meta *meta, struct meta_statfs *out)
 {
     (void)meta;
+    (void)out;
+    return false;
+}
+
+enum rc meta_statfs_at(struct meta *meta, ino_num ino, struct meta_statfs *out,
+                       struct meta_quota_room *room, struct err *e)
+{
+    (void)meta;
+    (void)ino;
     (void)e;
     *out = (struct meta_statfs){0};
+    *room = (struct meta_quota_room){.space = META_NO_LIMIT, .inodes = META_NO_LIMIT};
     return RC_OK;
+}
+
+enum rc meta_acl_rule(struct meta *meta, uint32_t id, struct acl_rule **out, struct err *e)
+{
+    (void)meta;
+    (void)id;
+    (void)out;
+    return refuse(e, EIO);
+}
+
+enum rc meta_setfacl(struct meta *meta, const struct meta_setfacl *what, struct node_attr *out,
+                     struct err *e)
+{
+    (void)meta;
+    (void)what;
+    (void)out;
+    return refuse(e, EOPNOTSUPP);
+}
+
+enum rc meta_touch_atime(struct meta *meta, ino_num ino, bool is_strict, struct node_attr *out,
+                         struct err *e)
+{
+    (void)meta;
+    (void)ino;
+    (void)is_strict;
+    (void)out;
+    return refuse(e, ENOENT);
 }
 
 enum rc meta_getxattr(struct meta *meta, ino_num ino, const char *name, struct buf *out,
