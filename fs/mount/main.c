@@ -182,6 +182,8 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
     want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
     want(conn, FUSE_CAP_AUTO_INVAL_DATA, true);
     want(conn, FUSE_CAP_HANDLE_KILLPRIV, true);
+    want(conn, FUSE_CAP_POSIX_LOCKS, true);
+    want(conn, FUSE_CAP_FLOCK_LOCKS, true);
     /* A reply larger than the pipe falls back to copying twice (measured): plain writes instead. */
     want(conn, FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE, false);
     want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
@@ -229,6 +231,7 @@ static enum rc open_session(struct program *p, struct err *e)
     ops_file_fill(&ops);
     ops_dir_fill(&ops);
     ops_ioctl_fill(&ops);
+    ops_lock_fill(&ops);
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
     bool is_filled = fuse_opt_add_arg(&args, "tarn-mount") == 0 &&
                      fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, options) == 0;

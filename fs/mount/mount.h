@@ -53,6 +53,7 @@ void ops_xattr_fill(struct fuse_lowlevel_ops *ops);
 void ops_file_fill(struct fuse_lowlevel_ops *ops);
 void ops_dir_fill(struct fuse_lowlevel_ops *ops);
 void ops_ioctl_fill(struct fuse_lowlevel_ops *ops);
+void ops_lock_fill(struct fuse_lowlevel_ops *ops);
 
 /* Answer with the errno of e; what and ino are for the log. */
 void mount_reply_err(fuse_req_t req, const struct err *e, const char *what, fuse_ino_t ino);

@@ -9,6 +9,7 @@
 #include "fs/mount/mount.h"
 #include "fs/mount/op_timer.h"
 #include "fs/mount/reply.h"
+#include "fs/vfs/lock.h"
 
 OP_METRIC(open)
 OP_METRIC(create)
@@ -143,6 +144,7 @@ static void on_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     OP_TIMER(flush);
     struct err e = ERR_INIT;
     (void)!vfs_fsync(file_of(fi), &e);
+    vfs_unlock_owner(file_of(fi), fi->lock_owner);
     mount_reply_err(req, &e, "flush", ino);
 }
 

@@ -7,6 +7,7 @@
 #include "fs/base/log.h"
 #include "fs/vfs/atime.h"
 #include "fs/vfs/inode.h"
+#include "fs/vfs/lock_table.h"
 #include "fs/vfs/names.h"
 #include "fs/vfs/reader.h"
 #include "fs/vfs/writer.h"
@@ -274,6 +275,7 @@ void vfs_release(struct vfs_file **file)
     struct err e = ERR_INIT;
     if (f->is_writable && writer_flush(in, &e))
         log_err(LOG_LEVEL_WARN, &e, "could not flush a file at its close");
+    lock_handle_closed(f);
     lock_take(&in->lock);
     *f->back_link = f->next;
     if (f->next)

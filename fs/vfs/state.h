@@ -19,6 +19,7 @@
 #include "fs/vfs/vfs.h"
 #include "fs/vfs/view.h"
 
+struct lock_table;
 struct write_slice;
 
 /* What has been written and not been committed; see writer.c. */
@@ -85,6 +86,7 @@ struct vfs {
     ino_num root;
     struct pool *uploads, *commits, *keepers;
     struct acl_table acls; /* safe by itself */
+    struct lock_table *locks;
 
     struct lock table; /* guards inodes, their refs, keep, parents and the callbacks */
     struct map64 *inodes;

@@ -4,6 +4,7 @@
 #include "fs/base/log.h"
 #include "fs/vfs/commit.h"
 #include "fs/vfs/inode.h"
+#include "fs/vfs/lock_table.h"
 #include "fs/vfs/writer.h"
 
 enum {
@@ -51,6 +52,7 @@ static void follow_session(struct vfs *vfs, const struct err *why)
     struct err e = ERR_INIT;
     log_err(LOG_LEVEL_ERROR, why, "unsaved writes are lost");
     inode_each(vfs, lose_pending, NULL);
+    lock_table_fence(vfs->locks);
     if (meta_session_renew(vfs->meta, &e))
         log_err(LOG_LEVEL_WARN, &e, "could not begin a new session yet");
     else
@@ -130,7 +132,7 @@ static bool take_notice(struct inode *in)
     return wants_notice;
 }
 
-static void notify(struct vfs *vfs, ino_num ino)
+void tend_notify(struct vfs *vfs, ino_num ino)
 {
     lock_take(&vfs->table);
     void (*tell)(void *arg, ino_num ino) = vfs->notify;
@@ -146,14 +148,16 @@ static void tick_inode(struct inode *in, void *arg)
     if (writer_tick(in, false))
         begin_commit(in);
     if (take_notice(in))
-        notify(in->vfs, in->ino);
+        tend_notify(in->vfs, in->ino);
 }
 
 static void tend_writes(void *arg)
 {
     struct vfs *vfs = arg;
-    while (wait_tick(vfs))
+    while (wait_tick(vfs)) {
         inode_each(vfs, tick_inode, NULL);
+        lock_table_tick(vfs->locks);
+    }
 }
 
 static void relieve_inode(struct inode *in, void *arg)

@@ -12,6 +12,9 @@
 MUST_CHECK enum rc tend_start(struct vfs *vfs, struct err *e);
 void tend_stop(struct vfs *vfs);
 
+/* Tell the kernel that what it has cached of ino is wrong. Waits for its reads of these pages. */
+void tend_notify(struct vfs *vfs, ino_num ino);
+
 /* Memory is short and nothing is on its way: begin to upload everything that is buffered. */
 void tend_relieve(struct vfs *vfs);
 

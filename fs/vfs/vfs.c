@@ -4,6 +4,7 @@
 
 #include "fs/base/log.h"
 #include "fs/vfs/inode.h"
+#include "fs/vfs/lock_table.h"
 #include "fs/vfs/names.h"
 #include "fs/vfs/tend.h"
 #include "fs/vfs/writer.h"
@@ -33,6 +34,7 @@ static enum rc open_pools(struct vfs *vfs, unsigned uploads, struct err *e)
 
 static void vfs_free(struct vfs *vfs)
 {
+    lock_table_close(&vfs->locks);
     pool_close(&vfs->commits);
     pool_close(&vfs->uploads);
     map64_close(&vfs->inodes);
@@ -51,7 +53,8 @@ static enum rc open_tables(struct vfs *vfs, struct err *e)
     vfs->parents = calloc(DIR_PARENTS, sizeof(*vfs->parents));
     if (!vfs->parents)
         return err_fail(e, RC_NO_SPACE, "could not allocate the table of directories");
-    return map64_open(&vfs->inodes, e);
+    enum rc rc = map64_open(&vfs->inodes, e);
+    return rc ? rc : lock_table_open(&vfs->locks, vfs, e);
 }
 
 enum rc vfs_open(struct vfs **out, const struct vfs_options *options, struct err *e)
@@ -122,6 +125,7 @@ enum rc vfs_close(struct vfs **vfs, struct err *e)
         return RC_OK;
     *vfs = NULL;
     tend_stop(v);
+    lock_table_stop(v->locks);
     pool_drain(v->commits);
     inode_each(v, flush_inode, &unsaved);
     inode_each(v, release_handles, NULL);

@@ -1,0 +1,99 @@
+/*
+ * lock_table - what this mount knows of its locks: who may hold one, and who waits for one.
+ * Private to lock.c and lock_wait.c, but for the verbs at the end.
+ *
+ * Threads   everything in struct lock_table is of its lock, but for what is set at open
+ */
+#ifndef FS_VFS_LOCK_TABLE_H
+#define FS_VFS_LOCK_TABLE_H
+
+#include "fs/vfs/lock.h"
+#include "fs/vfs/state.h"
+
+/*
+ * One owner of locks on one inode. The entry is there before the first lock is asked for and until
+ * all are known to be gone:
+ *
+ *   state      meaning                              how it ends
+ *   held       the database may have locks of it    unlocked as a whole, closed
+ *   lost       they ended with the session          closed
+ *   leaving    closed, but the unlock failed        tried again until it is done
+ */
+struct lock_owner {
+    enum meta_lock_kind kind;
+    uint64_t owner;
+    const struct vfs_file *handle; /* the last through which a lock was asked for */
+    bool is_held, is_lost, is_leaving;
+    bool is_unlocking; /* somebody is at work on what is_leaving asks for */
+    unsigned busy;     /* operations on their way */
+    uint64_t grants;   /* so far */
+    struct lock_owner *next;
+};
+
+/* An inode with owners or waiting requests. */
+struct lock_file {
+    ino_num ino;
+    struct lock_owner *owners;
+    unsigned requests; /* in the queue */
+    uint64_t due_ms;   /* when the locks are looked at again */
+    uint64_t pause_ms; /* after that */
+    bool is_woken;     /* something was let go here since the last look */
+    bool is_looked_at; /* in this round */
+};
+
+struct vfs_lock_request {
+    struct vfs_file *handle;
+    struct meta_lock what;
+    bool may_wait;
+    vfs_lock_done done;
+    void *arg;
+
+    /* of the table's lock */
+    bool is_cancelled;
+    bool is_granted; /* only the kernel is to be told that its pages are old */
+    struct lock_file *file;
+    struct vfs_lock_request *next;
+};
+
+struct lock_table {
+    /* set at open */
+    struct vfs *vfs;
+    struct pool *pool;
+    _Atomic size_t owner_count;
+
+    struct lock lock;
+    struct lock_cond wake; /* for the worker: a request, an end; for others: an unlock was tried */
+    struct map64 *files;
+    uint64_t fence; /* sessions lost so far */
+    struct vfs_lock_request *first, **tail;
+    bool is_serving, is_closing;
+};
+
+struct lock_file *lock_file_get_locked(struct lock_table *table, ino_num ino, struct err *e);
+/* Forget the file if nobody owns or waits. */
+void lock_file_drop_locked(struct lock_table *table, struct lock_file *file);
+
+/* One try. *is_stale: the kernel's pages of the file are older than the lock. */
+MUST_CHECK enum rc lock_try(struct vfs_file *handle, const struct meta_lock *what, bool *is_stale,
+                            struct err *e);
+/* Is this outcome "somebody else has it"? */
+bool lock_is_busy(const struct err *e);
+
+/* Hand the request to the worker. RC_UNAVAILABLE: there is none. */
+MUST_CHECK enum rc lock_enqueue(struct vfs_lock_request *request, struct err *e);
+
+/* ---- for the rest of the vfs ---- */
+
+MUST_CHECK enum rc lock_table_open(struct lock_table **out, struct vfs *vfs, struct err *e);
+/* End every wait; locks that are held end with the session. */
+void lock_table_stop(struct lock_table *table);
+void lock_table_close(struct lock_table **table);
+
+/* The session ended: everything held is lost. Before the next one begins. */
+void lock_table_fence(struct lock_table *table);
+/* Each second: unlock what could not be unlocked at a close. */
+void lock_table_tick(struct lock_table *table);
+/* The last close of a handle: the locks that were taken through it go. */
+void lock_handle_closed(struct vfs_file *handle);
+
+#endif
