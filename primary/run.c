@@ -4,7 +4,7 @@
  *
  *   state     what it does                                            ready   leaves it when
  *   WAITING   nothing: PostgreSQL or another agent holds it back      no      it has the lock
- *   PRIMARY   beats, looks, refreshes tarn/epoch                      yes     the connection breaks
+ *   PRIMARY   beats, looks, refreshes tarn/epoch, does the jobs       yes     the connection breaks
  *
  * The lock lives as long as the connection, so two agents never beat at once. An agent whose
  * database is behind its bucket ends: going on is what the epoch is there to prevent.
@@ -19,6 +19,8 @@
 #include "fs/base/log.h"
 #include "fs/base/metric.h"
 #include "fs/base/url.h"
+#include "fs/meta/upkeep.h"
+#include "fs/upkeep/jobs.h"
 #include "fs/volume/volume.h"
 #include "primary/epoch.h"
 #include "primary/primary.h"
@@ -27,6 +29,7 @@
 #define BEAT_MS   1000
 #define EPOCH_MS  60000
 #define BUCKET_MS 5000
+#define MAX_CONNS 4
 
 METRIC_DEFINE(beats, METRIC_GAUGE, "tarn_heartbeat_seq", NULL, "Number of the last heartbeat")
 METRIC_DEFINE(epoch_gauge, METRIC_GAUGE, "tarn_epoch", NULL, "Epoch of the volume")
@@ -36,6 +39,8 @@ METRIC_DEFINE(epoch_age, METRIC_GAUGE, "tarn_epoch_object_ok", NULL,
 struct run_options {
     const char *metrics;
     const char *bucket;
+    int64_t keep_window_ms;
+    int64_t max_deletes;
     struct command_log log;
 };
 
@@ -48,15 +53,33 @@ static const struct conf_option options[] = {
      .type = CONF_STRING,
      .help = "where the bucket is, instead of what the volume says",
      .offset = offsetof(struct run_options, bucket)},
+    {.name = "keep-window",
+     .type = CONF_DURATION,
+     .unit = "s",
+     .default_text = "7d",
+     .min = 60000,
+     .max = (int64_t)3650 * 86400000,
+     .help = "deletions wait for a mirror that is silent for so long, and then no more",
+     .offset = offsetof(struct run_options, keep_window_ms)},
+    {.name = "max-deletes",
+     .type = CONF_INT,
+     .default_text = "10",
+     .min = 1,
+     .max = 100,
+     .help = "slices whose objects are removed at the same time",
+     .offset = offsetof(struct run_options, max_deletes)},
     COMMAND_LOG_OPTIONS(struct run_options, log),
 };
 
 static const struct conf_command command = {
     .name = "tarn-primary run",
     .arguments = "META-URL",
-    .summary = "the agent of a primary site: heartbeat, replication slots, epoch",
+    .summary = "the agent of a primary site: heartbeat, replication slots, epoch, upkeep",
     .details =
         "  tarn-primary run postgres://owner@db.example/volume --metrics 127.0.0.1:9661\n\n"
+        "Does the jobs of the volume as well, as read-write mounts do: ends sessions that are\n"
+        "silent, empties the trash, deletes the data of removed files, compacts. What a mirror\n"
+        "may still need is not deleted before the mirror has caught up.\n\n"
         "Runs in the foreground until SIGTERM, and through restarts of PostgreSQL. One agent\n"
         "works at a time: a second one waits for the first to end. Connect to PostgreSQL\n"
         "itself, not through a pooler in transaction mode.\n"
@@ -75,7 +98,8 @@ struct primary {
 
     /* of the work */
     struct pg *pg;
-    struct volume *volume; /* for its store; NULL until the bucket could be opened */
+    struct volume *volume; /* NULL until the bucket could be opened */
+    struct upkeep *upkeep; /* the same; begins with the first lock */
     struct slots *slots;
     bool has_lock;
     bool was_told_to_wait;
@@ -89,14 +113,32 @@ static enum rc open_volume(struct primary *p, struct err *e)
     const struct volume_options o = {
         .meta = {.url = p->url,
                  .application = "tarn-primary",
-                 .max_conns = 1,
+                 .max_conns = MAX_CONNS,
                  .timeout_ms = BUCKET_MS,
-                 .connect_timeout_ms = BUCKET_MS,
-                 .is_read_only = true},
+                 .connect_timeout_ms = BUCKET_MS},
         .bucket = p->options->bucket,
         .checks_uuid = true,
     };
     return p->volume ? RC_OK : volume_open(&p->volume, &o, e);
+}
+
+/* The jobs of the volume: once this agent has had the lock, and its bucket is known to be ours. */
+static enum rc open_upkeep(struct primary *p, struct err *e)
+{
+    const struct upkeep_options o = {.volume = p->volume,
+                                     .has_jobs = true,
+                                     .is_agent = true,
+                                     .max_deletes = (unsigned)p->options->max_deletes};
+    if (meta_keep_window_set(volume_meta(p->volume), p->options->keep_window_ms / 1000, e))
+        return e->code;
+    return upkeep_open(&p->upkeep, &o, e);
+}
+
+static void begin_upkeep(struct primary *p)
+{
+    struct err e = ERR_INIT;
+    if (!p->upkeep && open_upkeep(p, &e))
+        log_err(LOG_LEVEL_WARN, &e, "the jobs of the volume have not begun yet");
 }
 
 /* A verdict against this database ends the agent; a bucket that is away does not. */
@@ -119,6 +161,8 @@ static enum rc refresh_epoch(struct primary *p, struct err *e)
     else if (!rc && !p->epoch_was_ok)
         log_info("object tarn/epoch is refreshed each minute");
     p->epoch_was_ok = rc == RC_OK;
+    if (!rc)
+        begin_upkeep(p);
     return RC_OK;
 }
 
@@ -222,6 +266,7 @@ static enum rc run(void *into, const char *const *arguments, struct err *e)
     if (!rc)
         rc = agent_run(&agent, e);
     slots_close(&p.slots);
+    upkeep_close(&p.upkeep);
     volume_close(&p.volume);
     pg_close(&p.pg);
     if (!rc)

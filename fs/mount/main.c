@@ -25,6 +25,7 @@
 #include "fs/mount/mount.h"
 #include "fs/mount/options.h"
 #include "fs/mount/serve.h"
+#include "fs/upkeep/jobs.h"
 
 #define READ_AHEAD_KB  1024
 #define MAX_BACKGROUND 200
@@ -40,7 +41,8 @@ struct program {
     struct http_service *http;
     struct volume *volume;
     struct block_cache *cache;
-    struct mount mount; /* vfs and session */
+    struct upkeep *upkeep; /* NULL on a read-only mount */
+    struct mount mount;    /* vfs and session */
     bool is_mounted;
     atomic_bool is_volume_gone;
     struct serve *serve;
@@ -158,6 +160,28 @@ static enum rc open_vfs(struct program *p, struct err *e)
         return e->code;
     vfs.cache = p->cache;
     return vfs_open(&p->mount.vfs, &vfs, e);
+}
+
+static void on_removed(void *arg, bool is_certain)
+{
+    upkeep_removed(arg, is_certain);
+}
+
+static void on_crowded(void *arg, ino_num ino, uint32_t indx, bool waits)
+{
+    upkeep_crowded(arg, ino, indx, waits);
+}
+
+static enum rc open_upkeep(struct program *p, struct err *e)
+{
+    if (p->is_read_only)
+        return RC_OK;
+    const struct upkeep_options options = {.volume = p->volume, .has_jobs = !p->options.no_bgjob};
+    if (upkeep_open(&p->upkeep, &options, e))
+        return e->code;
+    const struct vfs_upkeep hooks = {on_removed, on_crowded, p->upkeep};
+    vfs_on_upkeep(p->mount.vfs, &hooks);
+    return RC_OK;
 }
 
 /* ------------------------------------------------------------------------------------- the FUSE */
@@ -321,7 +345,8 @@ static enum rc serve_until_end(struct program *p, struct err *e)
 
 static enum rc bring_up(struct program *p, struct err *e)
 {
-    if (open_volume(p, e) || open_vfs(p, e) || open_session(p, e) || mount_session(p, e))
+    if (open_volume(p, e) || open_vfs(p, e) || open_session(p, e) || mount_session(p, e) ||
+        open_upkeep(p, e))
         return e->code;
     return open_loop(p, e);
 }
@@ -334,6 +359,7 @@ static enum rc tear_down(struct program *p, struct err *e)
     loop_close(&p->loop);
     if (p->mount.vfs)
         rc = vfs_close(&p->mount.vfs, e);
+    upkeep_close(&p->upkeep);
     block_cache_close(&p->cache);
     volume_close(&p->volume);
     if (p->is_mounted)

@@ -6,6 +6,7 @@
 #include "fs/base/clock.h"
 #include "fs/base/log.h"
 #include "fs/base/metric.h"
+#include "fs/vfs/chore.h"
 #include "fs/vfs/inode.h"
 
 enum {
@@ -215,6 +216,8 @@ enum rc commit_locked(struct inode *in, uint64_t until_seq, struct err *e)
     lock_drop(&in->lock);
     rc = meta_write(in->vfs->meta, in->ino, request->slices, request->count, written, kill_suid,
                     &in->writer.doubt, &attr, e);
+    if (!rc)
+        chore_written(in->vfs, in->ino, request->slices, request->count);
     lock_take(&in->lock);
     in->writer.doubted_count = request->count;
     in->writer.is_committing = false;

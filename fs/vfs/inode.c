@@ -4,6 +4,7 @@
 
 #include "fs/base/clock.h"
 #include "fs/base/log.h"
+#include "fs/vfs/chore.h"
 #include "fs/vfs/writer.h"
 
 enum {
@@ -88,8 +89,10 @@ static void let_go(struct inode *in)
     struct err e = ERR_INIT;
     for (int i = 0; i < PATIENCE_OF_CLOSE; i++) {
         enum rc rc = meta_release(in->vfs->meta, in->ino, &e);
-        if (rc == RC_OK || rc == RC_NOT_FOUND || rc == RC_REFUSED)
+        if (rc == RC_OK || rc == RC_NOT_FOUND || rc == RC_REFUSED) {
+            chore_removed(in->vfs, true);
             return;
+        }
     }
     /* Not lost: the end of the session lets it go as well. */
     log_err(LOG_LEVEL_WARN, &e, "could not release unlinked inode %llu yet",

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fs/vfs/atime.h"
+#include "fs/vfs/chore.h"
 #include "fs/vfs/inode.h"
 
 /* ---- outward ---- */
@@ -131,9 +132,11 @@ enum rc vfs_unlink(struct vfs *vfs, const struct vfs_caller *who, ino_num parent
     if (!rc)
         rc = meta_unlink(vfs->meta, vfs_inside(vfs, parent), name, opened, count, who->uid, &attr,
                          e);
-    if (!rc && attr.nlink == 0)
-        inode_orphaned(vfs, attr.ino);
-    return rc;
+    if (rc || attr.nlink != 0)
+        return rc;
+    inode_orphaned(vfs, attr.ino);
+    chore_removed(vfs, true);
+    return RC_OK;
 }
 
 enum rc vfs_rmdir(struct vfs *vfs, const struct vfs_caller *who, ino_num parent, struct bytes name,
@@ -165,6 +168,8 @@ enum rc vfs_rename(struct vfs *vfs, const struct vfs_caller *who, ino_num parent
     /* Which inode was replaced, if any, the reply does not say. */
     if (flags == 0 && count)
         inode_suspect_in(vfs, vfs_inside(vfs, new_parent));
+    if (flags == 0)
+        chore_removed(vfs, false);
     names_outward(vfs, &attr);
     return RC_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "fs/base/clock.h"
 #include "fs/base/log.h"
+#include "fs/vfs/chore.h"
 #include "fs/vfs/inode.h"
 
 enum {
@@ -185,6 +186,7 @@ static enum rc copy_once(struct inode *in, uint32_t indx, uint32_t pos, uint32_t
     rc = walk_chunk(in->vfs, view, pos, len, copy_part, &copying, e);
     if (!rc)
         fill_hole(&copying, len);
+    chore_read(in, view);
     chunk_view_unref(&view);
     return rc;
 }

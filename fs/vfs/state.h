@@ -21,6 +21,7 @@
 
 struct lock_table;
 struct write_slice;
+struct chores;
 
 /* What has been written and not been committed; see writer.c. */
 struct writer {
@@ -85,6 +86,7 @@ struct vfs {
     enum atime_mode atime;
     ino_num root;
     struct pool *uploads, *commits, *keepers;
+    struct chores *chores;
     struct acl_table acls; /* safe by itself */
     struct lock_table *locks;
 

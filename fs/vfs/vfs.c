@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "fs/base/log.h"
+#include "fs/vfs/chore.h"
 #include "fs/vfs/inode.h"
 #include "fs/vfs/lock_table.h"
 #include "fs/vfs/names.h"
@@ -39,6 +40,7 @@ static void vfs_free(struct vfs *vfs)
     pool_close(&vfs->uploads);
     map64_close(&vfs->inodes);
     keep_close(&vfs->keep);
+    chore_close(&vfs->chores);
     free(vfs->parents);
     acl_table_deinit(&vfs->acls);
     lock_cond_deinit(&vfs->tick);
@@ -50,6 +52,8 @@ static void vfs_free(struct vfs *vfs)
 static enum rc open_tables(struct vfs *vfs, struct err *e)
 {
     vfs->keep = keep_open();
+    if (chore_open(&vfs->chores, e))
+        return e->code;
     vfs->parents = calloc(DIR_PARENTS, sizeof(*vfs->parents));
     if (!vfs->parents)
         return err_fail(e, RC_NO_SPACE, "could not allocate the table of directories");

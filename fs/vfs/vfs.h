@@ -131,6 +131,17 @@ void vfs_releasedir(struct vfs_dir **dir);
 /* Call notify(ino) when the kernel's cached data and attributes of ino must go; set once at start.
  */
 void vfs_on_invalidate(struct vfs *vfs, void (*notify)(void *arg, ino_num ino), void *arg);
+/* Whom to tell what this mount leaves behind (fs/upkeep/jobs.h says what becomes of it). */
+struct vfs_upkeep {
+    /* A file was removed for good here, so that its data is to go; is_certain false: perhaps. */
+    void (*removed)(void *arg, bool is_certain);
+    /* A chunk has so many records that it should be compacted; waits: before this returns. */
+    void (*crowded)(void *arg, ino_num ino, uint32_t indx, bool waits);
+    void *arg;
+};
+/* Set once at start, on a read-write mount; NULL: nobody any more. */
+void vfs_on_upkeep(struct vfs *vfs, const struct vfs_upkeep *upkeep);
+
 /* Call gone(why) once when the database holds another volume now: the mount must end. */
 void vfs_on_gone(struct vfs *vfs, void (*gone)(void *arg, const struct err *why), void *arg);
 

@@ -65,6 +65,15 @@ void views_put(struct views *v, uint32_t indx, struct chunk_view *view)
     *slot = (struct view_slot){.indx = indx, .view = mine};
 }
 
+bool views_offer(struct views *v, const struct chunk_view *view)
+{
+    struct view_slot *slot = find(v, view->indx);
+    if (!slot || slot->view != view || slot->is_offered)
+        return false;
+    slot->is_offered = true;
+    return true;
+}
+
 void views_drop(struct views *v, uint32_t indx)
 {
     struct view_slot *slot = find(v, indx);

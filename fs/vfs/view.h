@@ -13,6 +13,7 @@
 struct view_slot {
     uint32_t indx;
     struct chunk_view *view; /* NULL: the whole chunk is a hole */
+    bool is_offered;         /* by views_offer() */
 };
 
 struct views {
@@ -26,6 +27,8 @@ void views_clear(struct views *views);
 bool views_find(const struct views *views, uint32_t indx, struct chunk_view **out);
 /* Remember a view (a reference of its own is taken), in place of an older one. Best effort. */
 void views_put(struct views *views, uint32_t indx, struct chunk_view *view);
+/* True the first time for this very view, if it is at hand. */
+bool views_offer(struct views *views, const struct chunk_view *view);
 void views_drop(struct views *views, uint32_t indx);
 
 #endif

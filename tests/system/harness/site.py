@@ -42,6 +42,9 @@ class Primary(Volume):
     def begin(self, *format_options):
         self.format(*format_options)
         tarn("primary", "adopt", self.url, "--name", "home")
+        return self.begin_agent()
+
+    def begin_agent(self):
         self.agent.start()
         return self
 

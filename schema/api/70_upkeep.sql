@@ -1,0 +1,671 @@
+-- The upkeep of a volume: what its clients leave behind (format §3, §4, §7.7 to §7.10, §9, §16).
+--
+-- Every function here may be called again when its answer was lost: it looks for work and does it,
+-- and what is done is not found again. So none needs a lane. Work comes in batches with a limit, and
+-- rows of jfs_chunk_ref are locked by ascending id, as stock clients lock them.
+--
+-- A slice ends in three steps. Whoever takes away its last reference enters it in tarn.doomed, in
+-- the same transaction. doomed_take() hands it out once every mirror is past that moment. When its
+-- objects are gone, doomed_done() removes its rows: never before, or nobody would know of them.
+
+----------------------------------------------------------------------------------- whose turn it is
+
+CREATE FUNCTION tarn_1.clock_s() RETURNS int8
+LANGUAGE sql VOLATILE PARALLEL SAFE AS $$ SELECT extract(epoch FROM clock_timestamp())::int8 $$;
+
+-- Take the gate that all clients of a volume share, stock ones too (format §3): one of them does the
+-- job each _every_s seconds. Asked without the lock first, for mostly it is too early.
+CREATE FUNCTION tarn_1.gate_take(_gate text, _every_s int8) RETURNS bool
+LANGUAGE plpgsql AS $$
+DECLARE
+    _now  int8 := tarn_1.clock_s();
+    _last int8 := (SELECT c.value FROM public.jfs_counter AS c WHERE c.name = _gate);
+BEGIN
+    IF _last > _now - _every_s THEN
+        RETURN false;
+    END IF;
+    INSERT INTO public.jfs_counter (name, value) VALUES (_gate, 0) ON CONFLICT (name) DO NOTHING;
+    SELECT c.value INTO _last FROM public.jfs_counter AS c WHERE c.name = _gate FOR UPDATE;
+    IF _last > _now - _every_s THEN
+        RETURN false;
+    END IF;
+    UPDATE public.jfs_counter SET value = _now WHERE name = _gate;
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(0, 0, format('SET(%s,%s)', _gate, _now));
+    END IF;
+    RETURN true;
+END $$;
+
+-- Begin a job, if it is due: by the gate of stock clients or, for jobs that they do not know
+-- (_gate NULL), by when it last began. _runner names this very beginning, so that asking again
+-- after a lost answer is answered alike. Never at a mirror.
+CREATE FUNCTION tarn_1.job_begin(_job text, _gate text, _every_s int8, _runner text)
+RETURNS TABLE (is_ours bool)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _run tarn.upkeep_run;
+BEGIN
+    SELECT * INTO _run FROM tarn.upkeep_run AS r WHERE r.job = _job;
+    IF _run.runner = _runner THEN
+        RETURN QUERY SELECT true;
+        RETURN;
+    ELSIF NOT EXISTS (SELECT FROM tarn.local_site AS l WHERE l.role = 'primary')
+          OR _gate IS NULL AND _run.started_at > clock_timestamp() - _every_s * interval '1 s'
+          OR _gate IS NOT NULL AND NOT tarn_1.gate_take(_gate, _every_s) THEN
+        RETURN QUERY SELECT false;
+        RETURN;
+    END IF;
+    INSERT INTO tarn.upkeep_run AS r (job, runner, started_at)
+    VALUES (_job, _runner, clock_timestamp())
+        ON CONFLICT (job) DO UPDATE
+       SET runner = _runner, started_at = clock_timestamp(), ended_at = NULL, is_ok = NULL,
+           items = NULL, note = NULL
+     -- Somebody else may have begun between our look and now.
+     WHERE _gate IS NOT NULL OR r.started_at <= clock_timestamp() - _every_s * interval '1 s';
+    RETURN QUERY SELECT FOUND;
+END $$;
+
+CREATE FUNCTION tarn_1.job_end(_job text, _runner text, _is_ok bool, _items int8, _note text)
+RETURNS void
+LANGUAGE sql VOLATILE AS $$
+    UPDATE tarn.upkeep_run
+       SET ended_at = clock_timestamp(), is_ok = _is_ok, items = _items, note = _note,
+           succeeded_at = CASE WHEN _is_ok THEN clock_timestamp() ELSE succeeded_at END
+     WHERE job = _job AND runner = _runner
+$$;
+
+-- Deletions wait for a silent mirror for _seconds.
+CREATE FUNCTION tarn_1.keep_window_set(_seconds int8) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+    UPDATE tarn.upkeep_setting SET keep_window = _seconds * interval '1 s'
+     WHERE keep_window <> _seconds * interval '1 s'
+$$;
+
+-------------------------------------------------------------------------------------------- sessions
+
+CREATE FUNCTION tarn_1.stale_sessions(_limit int4) RETURNS TABLE (sid int8)
+LANGUAGE sql STABLE AS $$
+    SELECT s.sid FROM public.jfs_session2 AS s
+     WHERE s.expire < tarn_1.clock_s() ORDER BY s.expire LIMIT _limit
+$$;
+
+-- End a session whose time is over by the clock of the database. One that has been heard of since
+-- is left alone: its row is locked before it is looked at again.
+CREATE FUNCTION tarn_1.session_reap(_sid int8) RETURNS TABLE (is_reaped bool)
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM public.jfs_session2 AS s
+      WHERE s.sid = _sid AND s.expire < tarn_1.clock_s() FOR UPDATE;
+    is_reaped := FOUND;
+    IF is_reaped THEN
+        PERFORM tarn_1.session_close(_sid);
+    END IF;
+    RETURN NEXT;
+END $$;
+
+-- Lanes of sessions that a stock client has ended: it knows of nothing but the session's row.
+CREATE FUNCTION tarn_1.orphan_lanes() RETURNS TABLE (lanes int8)
+LANGUAGE sql VOLATILE AS $$
+    WITH gone AS (
+        DELETE FROM tarn.slot AS l
+         WHERE NOT EXISTS (SELECT FROM public.jfs_session2 AS s WHERE s.sid = l.sid)
+        RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+
+------------------------------------------------------------------------------------- ends of slices
+
+-- Take one reference for each (id, size) given, as often as it is given; 0 is a hole. Rows are
+-- locked in ascending order before any is changed.
+CREATE FUNCTION tarn_1.unref(_ids int8[], _sizes int4[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM public.jfs_chunk_ref AS r
+      WHERE r.chunkid = ANY (_ids) ORDER BY r.chunkid FOR NO KEY UPDATE;
+    WITH gone AS (
+        SELECT u.id, u.size, count(*)::int4 AS n
+          FROM unnest(_ids, _sizes) AS u (id, size) WHERE u.id <> 0 GROUP BY 1, 2
+    ), less AS (
+        UPDATE public.jfs_chunk_ref AS r SET refs = r.refs - g.n
+          FROM gone AS g WHERE r.chunkid = g.id AND r.size = g.size
+        RETURNING r.chunkid, r.size, r.refs)
+    INSERT INTO tarn.doomed (slice, size)
+    SELECT l.chunkid, l.size FROM less AS l WHERE l.refs <= 0
+        ON CONFLICT (slice) DO NOTHING;
+END $$;
+
+-- The same for the 24-byte records of chunks, in one string. A string that is cut off is no list
+-- of records: then nothing is taken, and the slices are left to gc.
+CREATE FUNCTION tarn_1.unref_records(_records bytea) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    _flat  bytea := _records || ''::bytea;  -- out of its TOAST form once
+    _ids   int8[];
+    _sizes int4[];
+BEGIN
+    IF octet_length(_flat) % 24 <> 0 THEN
+        RETURN;
+    END IF;
+    SELECT array_agg(tarn_1.be8(_flat, at + 4)), array_agg(tarn_1.be4(_flat, at + 12))
+      INTO _ids, _sizes
+      FROM generate_series(0, octet_length(_flat) - 24, 24) AS at;
+    PERFORM tarn_1.unref(_ids, _sizes);
+END $$;
+
+-- Enter what has no references and is not entered yet: tombstones, and what stock clients left.
+CREATE FUNCTION tarn_1.doomed_scan(_limit int4) RETURNS TABLE (found int8)
+LANGUAGE sql VOLATILE AS $$
+    WITH entered AS (
+        INSERT INTO tarn.doomed (slice, size)
+        SELECT r.chunkid, r.size FROM public.jfs_chunk_ref AS r
+         WHERE r.refs <= 0
+           AND NOT EXISTS (SELECT FROM tarn.doomed AS d WHERE d.slice = r.chunkid)
+         LIMIT _limit
+            ON CONFLICT (slice) DO NOTHING
+        RETURNING 1)
+    SELECT count(*) FROM entered
+$$;
+
+-- Look at every mirror, at most once a second. A mirror without a slot is one that has lost it.
+CREATE FUNCTION tarn_1.followers_look() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM tarn.follower AS f
+     WHERE NOT EXISTS (SELECT FROM tarn.site AS s WHERE s.role = 'mirror' AND s.name = f.site)
+       AND NOT EXISTS (SELECT FROM tarn_1.slots() AS l WHERE l.site = f.site);
+    INSERT INTO tarn.follower AS f (site, confirmed, before, looked_at, moved_at)
+    SELECT m.site, l.confirmed_lsn::pg_lsn, NULL, clock_timestamp(), clock_timestamp()
+      FROM (SELECT s.name AS site FROM tarn.site AS s WHERE s.role = 'mirror'
+            UNION SELECT site FROM tarn_1.slots()) AS m
+           LEFT JOIN tarn_1.slots() AS l ON l.site = m.site
+     ORDER BY m.site
+        ON CONFLICT (site) DO UPDATE
+       SET confirmed = EXCLUDED.confirmed, before = f.confirmed, looked_at = EXCLUDED.looked_at,
+           moved_at = CASE WHEN EXCLUDED.confirmed > f.confirmed
+                                OR EXCLUDED.confirmed >= pg_current_wal_lsn()
+                           THEN EXCLUDED.looked_at ELSE f.moved_at END
+     WHERE f.looked_at < clock_timestamp() - interval '1 s';
+END $$;
+
+-- What the mirrors mean to deletions: site, whether deletions still wait for it, and since when it
+-- is silent.
+CREATE FUNCTION tarn_1.followers()
+RETURNS TABLE (site text, is_awaited bool, silent_s int8, before pg_lsn)
+LANGUAGE sql STABLE AS $$
+    SELECT f.site, f.moved_at > clock_timestamp() - u.keep_window,
+           extract(epoch FROM clock_timestamp() - f.moved_at)::int8, f.before
+      FROM tarn.follower AS f, tarn.upkeep_setting AS u
+$$;
+
+-- Hand out slices whose objects may be removed now, for _lease_s seconds. What has got a reference
+-- after all, or has no row any more, is struck off instead.
+CREATE FUNCTION tarn_1.doomed_take(_limit int4, _lease_s int4)
+RETURNS TABLE (slice int8, size int4)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _horizon pg_lsn;  -- every mirror that is waited for is past it; NULL: there is none
+    _free    int8[];
+BEGIN
+    IF NOT EXISTS (SELECT FROM tarn.doomed)
+       OR NOT EXISTS (SELECT FROM tarn.local_site AS l WHERE l.role = 'primary') THEN
+        RETURN;
+    END IF;
+    PERFORM tarn_1.followers_look();
+    _horizon := (SELECT min(coalesce(f.before, '0/0')) FROM tarn_1.followers() AS f
+                  WHERE f.is_awaited);
+    IF _horizon IS NOT NULL THEN
+        -- The position is read after the snapshot of this statement was taken: whatever it sees
+        -- was committed before.
+        UPDATE tarn.doomed AS d SET lsn = pg_current_wal_insert_lsn()
+         WHERE d.slice IN (SELECT n.slice FROM tarn.doomed AS n WHERE n.lsn IS NULL
+                            ORDER BY n.slice LIMIT 10000 FOR UPDATE SKIP LOCKED);
+    END IF;
+    _free := ARRAY(SELECT d.slice FROM tarn.doomed AS d
+                    WHERE d.leased_until < clock_timestamp()
+                      AND (_horizon IS NULL OR d.lsn <= _horizon)
+                    ORDER BY d.slice LIMIT _limit FOR UPDATE SKIP LOCKED);
+    DELETE FROM tarn.doomed AS d
+     WHERE d.slice = ANY (_free)
+       AND NOT EXISTS (SELECT FROM public.jfs_chunk_ref AS r
+                        WHERE r.chunkid = d.slice AND r.size = d.size AND r.refs <= 0);
+    RETURN QUERY
+    UPDATE tarn.doomed AS d SET leased_until = clock_timestamp() + _lease_s * interval '1 s'
+     WHERE d.slice = ANY (_free) RETURNING d.slice, d.size;
+END $$;
+
+-- The objects of these slices are gone: so may their rows be. Answers how many were.
+CREATE FUNCTION tarn_1.doomed_done(_slices int8[]) RETURNS TABLE (removed int8)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _is_logged bool := (tarn_1.flags()).change_log;
+    _gone      record;
+BEGIN
+    removed := 0;
+    PERFORM FROM public.jfs_chunk_ref AS r
+      WHERE r.chunkid = ANY (_slices) ORDER BY r.chunkid FOR UPDATE;
+    FOR _gone IN
+        DELETE FROM public.jfs_chunk_ref AS r
+         WHERE r.chunkid = ANY (_slices) AND r.refs <= 0 RETURNING r.chunkid, r.size
+    LOOP
+        removed := removed + 1;
+        IF _is_logged THEN
+            PERFORM tarn_1.log_change(0, 0, format('DELETESLICE(%s,%s)', _gone.chunkid, _gone.size));
+        END IF;
+    END LOOP;
+    DELETE FROM tarn.block_sum AS b WHERE b.slice = ANY (_slices)
+       AND NOT EXISTS (SELECT FROM public.jfs_chunk_ref AS r WHERE r.chunkid = b.slice);
+    DELETE FROM tarn.doomed AS d WHERE d.slice = ANY (_slices);
+    RETURN NEXT;
+END $$;
+
+-- These slices could not be removed now: somebody may try again in _pause_s seconds.
+CREATE FUNCTION tarn_1.doomed_left(_slices int8[], _pause_s int4) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+    UPDATE tarn.doomed SET leased_until = clock_timestamp() + _pause_s * interval '1 s'
+     WHERE slice = ANY (_slices)
+$$;
+
+-- Remove the sums of slices that stock clients have deleted, among the _count sums after _after.
+-- Answers where to go on; NULL at the end.
+CREATE FUNCTION tarn_1.sums_sweep(_after int8, _count int4) RETURNS TABLE (next int8, removed int8)
+LANGUAGE sql VOLATILE AS $$
+    WITH page AS (
+        SELECT b.slice FROM tarn.block_sum AS b WHERE b.slice > _after ORDER BY b.slice LIMIT _count
+    ), gone AS (
+        DELETE FROM tarn.block_sum AS b USING page AS p
+         WHERE b.slice = p.slice
+           AND NOT EXISTS (SELECT FROM public.jfs_chunk_ref AS r WHERE r.chunkid = b.slice)
+        RETURNING 1)
+    SELECT (SELECT max(p.slice) FROM page AS p), (SELECT count(*) FROM gone)
+$$;
+
+---------------------------------------------------------------------------------------------- files
+
+-- Removed files whose data is still there, _older_s seconds after their removal or more.
+CREATE FUNCTION tarn_1.dying_files(_older_s int8, _after int8, _limit int4)
+RETURNS TABLE (ino int8)
+LANGUAGE sql STABLE AS $$
+    SELECT d.inode FROM public.jfs_delfile AS d
+     WHERE d.inode > _after AND d.expire <= tarn_1.clock_s() - _older_s
+     ORDER BY d.inode LIMIT _limit
+$$;
+
+-- Let go of the next _limit chunks of a removed file; after the last, of the file itself. Chunks
+-- that somebody else is at are left to him. An inode that still has a node is no removed file,
+-- whatever jfs_delfile says (EEXIST).
+CREATE FUNCTION tarn_1.chunks_drop(_sid int8, _ino int8, _limit int4)
+RETURNS TABLE (err int4, chunks int4, is_done bool)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _is_logged bool := (tarn_1.flags()).change_log;
+    _records   bytea := '';
+    _indxs     int4[] := '{}';
+    _c         record;
+BEGIN
+    IF EXISTS (SELECT FROM public.jfs_node AS n WHERE n.inode = _ino) THEN
+        RETURN QUERY SELECT 17, 0, false;
+        RETURN;
+    END IF;
+    FOR _c IN SELECT c.indx, c.slices FROM public.jfs_chunk AS c WHERE c.inode = _ino
+               ORDER BY c.indx LIMIT _limit FOR UPDATE SKIP LOCKED LOOP
+        _indxs := _indxs || _c.indx;
+        IF octet_length(_c.slices) % 24 = 0 THEN
+            _records := _records || _c.slices;
+        END IF;
+        IF _is_logged THEN
+            PERFORM tarn_1.log_change(_sid, 0, format('DELCHUNK(%s,%s)', _ino, _c.indx));
+        END IF;
+    END LOOP;
+    PERFORM tarn_1.unref_records(_records);
+    DELETE FROM public.jfs_chunk AS c WHERE c.inode = _ino AND c.indx = ANY (_indxs);
+    is_done := NOT EXISTS (SELECT FROM public.jfs_chunk AS c WHERE c.inode = _ino);
+    IF is_done THEN
+        DELETE FROM public.jfs_delfile AS d WHERE d.inode = _ino;
+    END IF;
+    RETURN QUERY SELECT 0, cardinality(_indxs), is_done;
+END $$;
+
+---------------------------------------------------------------------------------------- the trash
+
+-- Slices that compaction replaced are kept as long as the trash. Let go of the next _limit groups
+-- of them that are old enough; answers how many there were.
+CREATE FUNCTION tarn_1.delayed_expire(_limit int4) RETURNS TABLE (expired int4)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _edge      int8 := tarn_1.clock_s() - (tarn_1.flags_now()).trash_days * 86400;
+    _is_logged bool := (tarn_1.flags()).change_log;
+    _packed    bytea := '';
+    _chunkids  int8[] := '{}';
+    _d         record;
+BEGIN
+    FOR _d IN SELECT d.chunkid, d.deleted, d.slices FROM public.jfs_delslices AS d
+               WHERE d.deleted < _edge ORDER BY d.chunkid LIMIT _limit FOR UPDATE SKIP LOCKED LOOP
+        CONTINUE WHEN octet_length(_d.slices) % 12 <> 0;  -- damaged: for a person to look at
+        _packed := _packed || _d.slices;
+        _chunkids := _chunkids || _d.chunkid;
+        IF _is_logged THEN
+            PERFORM tarn_1.log_change(0, 0, format('CLEANUP_DELAYED_SLICES(%s,%s)', _d.chunkid,
+                                                   _d.deleted));
+        END IF;
+    END LOOP;
+    PERFORM tarn_1.unref((SELECT array_agg(tarn_1.be8(_packed, at) ORDER BY at)
+                            FROM generate_series(0, octet_length(_packed) - 12, 12) AS at),
+                         (SELECT array_agg(tarn_1.be4(_packed, at + 8) ORDER BY at)
+                            FROM generate_series(0, octet_length(_packed) - 12, 12) AS at));
+    DELETE FROM public.jfs_delslices AS d WHERE d.chunkid = ANY (_chunkids);
+    RETURN QUERY SELECT cardinality(_chunkids);
+END $$;
+
+-- Hours of the trash that are past their time, oldest first. Their names are UTC.
+CREATE FUNCTION tarn_1.trash_due() RETURNS TABLE (ino int8, hour text)
+LANGUAGE sql STABLE AS $$
+    SELECT e.inode, encode(e.name, 'escape')
+      FROM public.jfs_edge AS e,
+           (SELECT to_char((clock_timestamp() - interval '1 us'
+                            - (24 * (tarn_1.flags_now()).trash_days + 2) * interval '1 hour')
+                           AT TIME ZONE 'UTC', 'YYYY-MM-DD-HH24') AS hour) AS edge
+     WHERE e.parent = tarn_1.trash() AND e.type = 2
+       AND encode(e.name, 'escape') ~ '^\d{4}-\d\d-\d\d-\d\d$'
+       AND encode(e.name, 'escape') COLLATE "C" <= edge.hour
+     ORDER BY e.inode
+$$;
+
+-- Trees that were built to be attached somewhere and never were (format §7.6).
+CREATE FUNCTION tarn_1.detached_due(_older_s int8, _limit int4) RETURNS TABLE (ino int8)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF to_regclass('public.jfs_detached_node') IS NOT NULL THEN  -- an old volume has none
+        RETURN QUERY
+        SELECT d.inode FROM public.jfs_detached_node AS d
+         WHERE d.added < tarn_1.clock_s() - _older_s ORDER BY d.inode LIMIT _limit;
+    END IF;
+END $$;
+
+-- One entry of a tree that is being emptied, for real and not into the trash. Answers its usage;
+-- NULL when it has to stay.
+CREATE FUNCTION tarn_1.purge_entry(_e public.jfs_edge) RETURNS int8[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    _n tarn.reply := tarn_1.lock_node(_e.inode);
+    _r tarn.reply;
+BEGIN
+    -- The lock keeps new children out, and a statement of its own sees those that got in.
+    IF _e.type = 2 AND tarn_1.has_children(_e.inode) THEN
+        RETURN NULL;
+    END IF;
+    _n.flags := _n.flags | 32;  -- as if it had been made to skip the trash
+    _r := tarn_1.discard(0, _e, _n, '{}', tarn_1.clock_us());
+    IF _r.err IS NULL THEN
+        RETURN '{0,0}';  -- somebody else was quicker
+    END IF;
+    IF _e.type = 2 THEN
+        PERFORM tarn_1.touch_directory(_e.parent, -1, tarn_1.clock_us());
+    END IF;
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(0, 0, CASE _e.type
+            WHEN 2 THEN format('RMDIR(%s,%s,0):%s', _e.parent, tarn_1.log_name(_e.name), _e.inode)
+            ELSE format('UNLINK(%s,%s,0,false,false):%s', _e.parent, tarn_1.log_name(_e.name),
+                        _e.inode) END);
+    END IF;
+    RETURN _r.usage;
+END $$;
+
+-- Remove up to _limit entries below _root, deepest first. The way down goes through the first entry
+-- of each directory, and begins anew whenever a directory was emptied, so that nothing has to be
+-- remembered between two calls. is_empty: nothing is left; the root itself stays.
+CREATE FUNCTION tarn_1.tree_purge(_root int8, _limit int4)
+RETURNS TABLE (removed int4, is_empty bool)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _dir   int8 := _root;
+    _e     public.jfs_edge;
+    _usage int8[];
+    _total int8[] := '{0,0}';
+BEGIN
+    removed := 0;
+    FOR _step IN 1 .. _limit * 4 + 10000 LOOP
+        SELECT * INTO _e FROM public.jfs_edge AS e WHERE e.parent = _dir ORDER BY e.name LIMIT 1;
+        IF NOT FOUND THEN
+            EXIT WHEN _dir = _root;
+            _dir := _root;
+            CONTINUE;
+        END IF;
+        IF _e.type = 2 AND tarn_1.has_children(_e.inode) THEN
+            _dir := _e.inode;
+            CONTINUE;
+        END IF;
+        _usage := tarn_1.purge_entry(_e);
+        CONTINUE WHEN _usage IS NULL;
+        _total := ARRAY[_total[1] + _usage[1], _total[2] + _usage[2]] || _total[3:] || _usage[3:];
+        removed := removed + 1;
+        EXIT WHEN removed >= _limit;
+    END LOOP;
+    PERFORM tarn_1.count_usage(_total);
+    is_empty := NOT EXISTS (SELECT FROM public.jfs_edge AS e WHERE e.parent = _root);
+    RETURN NEXT;
+END $$;
+
+-- Remove an hour of the trash that is empty, which rmdir refuses to do. The trash itself keeps its
+-- times and its link count, and no owner's quota knows of the hour.
+CREATE FUNCTION tarn_1.trash_hour_drop(_hour int8) RETURNS TABLE (is_dropped bool)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _n tarn.reply := tarn_1.lock_node(_hour);
+    _e public.jfs_edge;
+BEGIN
+    SELECT * INTO _e FROM public.jfs_edge AS e WHERE e.parent = tarn_1.trash() AND e.inode = _hour;
+    IF NOT FOUND OR _hour <= tarn_1.trash() OR tarn_1.has_children(_hour) THEN
+        RETURN QUERY SELECT false;
+        RETURN;
+    END IF;
+    DELETE FROM public.jfs_edge AS e WHERE e.parent = _e.parent AND e.name = _e.name;
+    DELETE FROM public.jfs_dir_stats AS s WHERE s.inode = _hour;
+    DELETE FROM public.jfs_node AS n WHERE n.inode = _hour;
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(0, 0, format('RMDIR(%s,%s,0):%s', _e.parent,
+                                               tarn_1.log_name(_e.name), _hour));
+    END IF;
+    PERFORM tarn_1.count_volume(CASE WHEN _n.err = 0 THEN -4096 ELSE 0 END,
+                                CASE WHEN _n.err = 0 THEN -1 ELSE 0 END);
+    RETURN QUERY SELECT true;
+END $$;
+
+-- Remove the emptied root of a detached tree. One that has an edge was attached after all, and
+-- only its row among the detached ones is left to remove.
+CREATE FUNCTION tarn_1.detached_drop(_ino int8) RETURNS TABLE (is_dropped bool)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _n tarn.reply := tarn_1.lock_node(_ino);
+BEGIN
+    is_dropped := false;
+    IF tarn_1.is_detached(_ino) AND NOT tarn_1.has_children(_ino) THEN
+        DELETE FROM public.jfs_node AS n WHERE n.inode = _ino;
+        DELETE FROM public.jfs_dir_stats AS s WHERE s.inode = _ino;
+        DELETE FROM public.jfs_xattr AS x WHERE x.inode = _ino;
+        IF (tarn_1.flags()).change_log THEN
+            PERFORM tarn_1.log_change(0, 0, format('CLEANUP(%s)', _ino));
+        END IF;
+        IF _n.err = 0 THEN
+            PERFORM tarn_1.count_usage(ARRAY[-4096, -1]
+                                       || tarn_1.owner_usage(_n.uid, _n.gid, -4096, -1));
+        END IF;
+        is_dropped := true;
+    END IF;
+    DELETE FROM public.jfs_detached_node AS d
+     WHERE d.inode = _ino
+       AND (is_dropped OR EXISTS (SELECT FROM public.jfs_edge AS e WHERE e.inode = _ino));
+    RETURN NEXT;
+END $$;
+
+-- Whether an inode is the root of a tree that was never attached, so that nobody can see it.
+CREATE FUNCTION tarn_1.is_detached(_ino int8) RETURNS bool
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN _ino > 1 AND _ino < tarn_1.trash()
+           AND EXISTS (SELECT FROM public.jfs_detached_node AS d WHERE d.inode = _ino)
+           AND NOT EXISTS (SELECT FROM public.jfs_edge AS e WHERE e.inode = _ino);
+END $$;
+
+-- The next entries of a detached tree, as tree_purge(); none when it has been attached.
+CREATE FUNCTION tarn_1.detached_purge(_ino int8, _limit int4)
+RETURNS TABLE (removed int4, is_empty bool)
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM tarn_1.lock_node(_ino);
+    IF tarn_1.is_detached(_ino) THEN
+        RETURN QUERY SELECT p.removed, p.is_empty FROM tarn_1.tree_purge(_ino, _limit) AS p;
+    ELSE
+        RETURN QUERY SELECT 0, true;
+    END IF;
+END $$;
+
+----------------------------------------------------------------------------------- the change log
+
+-- Remove the next _limit entries that are older than the volume keeps them, or too many. Answers how
+-- many they were. Entries are in the order of their ids but for those that were made at one time.
+CREATE FUNCTION tarn_1.change_log_expire(_limit int4) RETURNS TABLE (expired int8)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _format jsonb := (SELECT s.value::jsonb FROM public.jfs_setting AS s WHERE s.name = 'format');
+    _age    int8 := coalesce((_format ->> 'ChangeLogMaxAge')::int8, 0);
+    _lines  int8 := coalesce((_format ->> 'ChangeLogMaxLines')::int8, 0);
+    _excess int8 := 0;
+BEGIN
+    IF to_regclass('public.jfs_change_log') IS NULL THEN  -- an old volume has none
+        RETURN QUERY SELECT 0::int8;
+        RETURN;
+    END IF;
+    IF _lines > 0 THEN
+        _excess := greatest((SELECT count(*) FROM public.jfs_change_log) - _lines, 0);
+    END IF;
+    WITH oldest AS (
+        SELECT l.id, row_number() OVER (ORDER BY l.id) AS place,
+               CASE WHEN l.entry ~ '^\d{1,18}\.' THEN split_part(l.entry, '.', 1)::int8 END AS at
+          FROM (SELECT c.id, c.entry FROM public.jfs_change_log AS c ORDER BY c.id LIMIT _limit) AS l
+    ), gone AS (
+        DELETE FROM public.jfs_change_log AS c USING oldest AS o
+         WHERE c.id = o.id
+           AND (o.place <= _excess OR _age > 0 AND o.at < tarn_1.clock_s() - _age)
+        RETURNING 1)
+    SELECT count(*) INTO expired FROM gone;
+    RETURN NEXT;
+END $$;
+
+---------------------------------------------------------------------------------------- compaction
+
+-- What compaction begins with: the first _most records of a chunk, and the sums of their slices.
+-- No row when the chunk has none.
+CREATE FUNCTION tarn_1.chunk_records(_ino int8, _indx int4, _most int4)
+RETURNS TABLE (records bytea, sums bytea, total int4)
+LANGUAGE sql STABLE AS $$
+    SELECT q.records, tarn_1.packed_sums(q.records), q.total
+      FROM (SELECT substring(c.slices FROM 1 FOR _most * 24) AS records,
+                   octet_length(c.slices) / 24 AS total
+              FROM public.jfs_chunk AS c WHERE c.inode = _ino AND c.indx = _indx
+            OFFSET 0) AS q
+$$;
+
+-- A slice that was stored for nothing: its row says so until its objects are gone.
+CREATE FUNCTION tarn_1.slice_wasted(_id int8, _size int4) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.jfs_chunk_ref (chunkid, size, refs) VALUES (_id, _size, 0)
+        ON CONFLICT (chunkid) DO NOTHING;
+    IF FOUND THEN
+        INSERT INTO tarn.doomed (slice, size) VALUES (_id, _size) ON CONFLICT (slice) DO NOTHING;
+    END IF;
+END $$;
+
+-- The records that take the place of those in _origin after the first _skipped ones: they are one,
+-- of the whole slice _id. Then what they named is let go of, or kept as long as the trash.
+CREATE FUNCTION tarn_1.replace_records(_ino int8, _indx int4, _origin bytea, _skipped int4,
+                                       _pos int4, _id int8, _size int4, _sums bytea) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    _old   bytea := substring(_origin FROM _skipped * 24 + 1);
+    _flags tarn.volume_flags := tarn_1.flags();
+    _kept  bytea;
+BEGIN
+    UPDATE public.jfs_chunk AS c
+       SET slices = substring(_origin FROM 1 FOR _skipped * 24) || tarn_1.record(_pos, _id, _size)
+                    || substring(c.slices FROM octet_length(_origin) + 1)
+     WHERE c.inode = _ino AND c.indx = _indx;
+    INSERT INTO public.jfs_chunk_ref (chunkid, size, refs) VALUES (_id, _size, 1);
+    INSERT INTO tarn.block_sum (slice, size, sums) VALUES (_id, _size, _sums);
+    IF _flags.trash_days > 0 THEN
+        SELECT string_agg(substring(_old FROM at + 5 FOR 12), '' ORDER BY at) INTO _kept
+          FROM generate_series(0, octet_length(_old) - 24, 24) AS at
+         WHERE tarn_1.be8(_old, at + 4) <> 0;
+        INSERT INTO public.jfs_delslices (chunkid, deleted, slices)
+        SELECT _id, tarn_1.clock_s(), _kept WHERE _kept IS NOT NULL;
+    ELSE
+        PERFORM tarn_1.unref_records(_old);
+    END IF;
+    IF _flags.change_log THEN
+        PERFORM tarn_1.log_change(0, 0, format('COMPACTCHUNK(%s,%s,%s,%s,%s,%s,%s)', _ino, _indx,
+                                               _skipped, octet_length(_old) / 24, _pos, _id, _size));
+    END IF;
+END $$;
+
+-- Commit a compaction whose blocks are durable, if the records it began with are still the first
+-- ones of the chunk. Neither mtime nor ctime changes: nothing reads differently. is_done false: it
+-- was for nothing, and the new slice is doomed. The id is new for each compaction, so the row of
+-- the slice tells whether this call was made before.
+CREATE FUNCTION tarn_1.compact(_ino int8, _indx int4, _origin bytea, _skipped int4, _pos int4,
+                               _id int8, _size int4, _sums bytea) RETURNS TABLE (is_done bool)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _slices bytea;
+    _refs   int4;
+BEGIN
+    -- Only the chunk, not the node: writers go on, and their records stay behind the new one.
+    SELECT c.slices INTO _slices FROM public.jfs_chunk AS c
+     WHERE c.inode = _ino AND c.indx = _indx FOR UPDATE;
+    SELECT r.refs INTO _refs FROM public.jfs_chunk_ref AS r WHERE r.chunkid = _id;
+    IF FOUND THEN
+        -- A tombstone that somebody removed meanwhile would be made again: gc and the hourly job
+        -- find no objects then, which is no failure.
+        RETURN QUERY SELECT _refs > 0;
+        RETURN;
+    END IF;
+    IF NOT tarn_1.is_writable(_indx, _pos, _id, _size, _sums)
+       OR substring(_slices FROM 1 FOR octet_length(_origin)) IS DISTINCT FROM _origin THEN
+        PERFORM tarn_1.slice_wasted(_id, _size);
+        RETURN QUERY SELECT false;
+        RETURN;
+    END IF;
+    PERFORM tarn_1.replace_records(_ino, _indx, _origin, _skipped, _pos, _id, _size, _sums);
+    RETURN QUERY SELECT true;
+END $$;
+
+-- Chunks with _least records or more among the _count rows after _after, and in the last row where
+-- to go on: ino 0. No row at the end of the table.
+CREATE FUNCTION tarn_1.crowded_chunks(_after int8, _count int4, _least int4)
+RETURNS TABLE (id int8, ino int8, indx int4)
+LANGUAGE sql STABLE AS $$
+    WITH page AS (
+        SELECT c.id, c.inode, c.indx, octet_length(c.slices) / 24 AS records
+          FROM public.jfs_chunk AS c WHERE c.id > _after ORDER BY c.id LIMIT _count)
+    SELECT p.id, p.inode, p.indx FROM page AS p WHERE p.records >= _least
+    UNION ALL
+    SELECT max(p.id), 0::int8, 0 FROM page AS p HAVING max(p.id) IS NOT NULL
+$$;
+
+---------------------------------------------------------------------------------------------- shown
+
+-- The last run of each job and what waits for deletion, as JSON.
+CREATE FUNCTION tarn_1.upkeep_status() RETURNS TABLE (status text)
+LANGUAGE sql STABLE AS $$
+    SELECT json_build_object(
+        'jobs', coalesce((SELECT json_agg(json_build_object(
+                    'job', r.job, 'started_at', r.started_at, 'ended_at', r.ended_at,
+                    'succeeded_at', r.succeeded_at, 'ok', r.is_ok, 'items', r.items,
+                    'note', r.note, 'runner', r.runner) ORDER BY r.job)
+                  FROM tarn.upkeep_run AS r), '[]'),
+        'doomed_slices', (SELECT count(*) FROM tarn.doomed),
+        'doomed_bytes', (SELECT coalesce(sum(d.size), 0) FROM tarn.doomed AS d),
+        'removed_files', (SELECT count(*) FROM public.jfs_delfile),
+        'mirrors', coalesce((SELECT json_agg(json_build_object(
+                    'site', f.site, 'awaited', f.is_awaited, 'silent_seconds', f.silent_s)
+                    ORDER BY f.site) FROM tarn_1.followers() AS f), '[]'))::text
+$$;
