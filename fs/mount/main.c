@@ -201,7 +201,7 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
     want(conn, FUSE_CAP_ATOMIC_O_TRUNC, false);
     want(conn, FUSE_CAP_DONT_MASK, true);
     /* The kernel asks for lists and goes by them. */
-    want(conn, FUSE_CAP_POSIX_ACL, m->has_acls);
+    want(conn, FUSE_CAP_POSIX_ACL, m->has_acls && !ids_squashes_all(m->ids));
     want(conn, FUSE_CAP_CACHE_SYMLINKS, true);
     want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
     want(conn, FUSE_CAP_AUTO_INVAL_DATA, true);
@@ -234,9 +234,10 @@ static void on_gone(void *arg, UNUSED const struct err *why)
 
 static enum rc compose_fuse_options(const struct program *p, struct buf *out, struct err *e)
 {
-    return buf_addf(out, e, "fsname=tarn:%s,subtype=tarn,default_permissions%s%s%s%s%s",
-                    volume_name(p->volume), p->options.suid ? "" : ",nosuid",
-                    p->options.dev ? "" : ",nodev", p->options.noexec ? ",noexec" : "",
+    return buf_addf(out, e, "fsname=tarn:%s,subtype=tarn%s%s%s%s%s%s", volume_name(p->volume),
+                    ids_squashes_all(p->mount.ids) ? "" : ",default_permissions",
+                    p->options.suid ? "" : ",nosuid", p->options.dev ? "" : ",nodev",
+                    p->options.noexec ? ",noexec" : "",
                     p->options.no_allow_other ? "" : ",allow_other", p->is_read_only ? ",ro" : "");
 }
 
@@ -305,10 +306,21 @@ static void on_stop_signal(int signum, void *arg)
     serve_stop(p->serve);
 }
 
+static void on_reload_signal(UNUSED int signum, void *arg)
+{
+    struct program *p = arg;
+    struct err e = ERR_INIT;
+    if (ids_reload(p->mount.ids, &e))
+        log_err(LOG_LEVEL_ERROR, &e, "the ids stay mapped as they were");
+    else
+        log_info("ids are mapped anew");
+}
+
 static enum rc open_loop(struct program *p, struct err *e)
 {
     if (loop_spawn(&p->loop, "loop", e) || loop_signal(p->loop, SIGTERM, on_stop_signal, p, e) ||
-        loop_signal(p->loop, SIGINT, on_stop_signal, p, e))
+        loop_signal(p->loop, SIGINT, on_stop_signal, p, e) ||
+        loop_signal(p->loop, SIGHUP, on_reload_signal, p, e))
         return e->code;
     if (!p->options.metrics)
         return RC_OK;
@@ -367,6 +379,8 @@ static enum rc tear_down(struct program *p, struct err *e)
     serve_close(&p->serve);
     if (p->mount.session)
         fuse_session_destroy(p->mount.session);
+    told_close(&p->mount.told);
+    ids_close(&p->mount.ids);
     return rc;
 }
 
@@ -382,12 +396,20 @@ static enum rc check_mount_point(struct program *p, const char *given, struct er
     return RC_OK;
 }
 
+static enum rc open_ids(struct program *p, struct err *e)
+{
+    const struct ids_options ids = {.root_squash = p->options.root_squash,
+                                    .all_squash = p->options.all_squash,
+                                    .map_path = p->options.map_ids};
+    return ids_open(&p->mount.ids, &ids, e);
+}
+
 static enum rc prepare(struct program *p, const char *const *arguments, struct err *e)
 {
     const struct mount_options *o = &p->options;
     p->url = arguments[0];
     if (command_log_init("tarn-mount", &o->log, e) || options_check(o, e) ||
-        options_umask(o, &p->mount.umask, e) || url_check(p->url, e) ||
+        options_umask(o, &p->mount.umask, e) || open_ids(p, e) || url_check(p->url, e) ||
         check_mount_point(p, arguments[1], e))
         return e->code;
     p->redacted_url = url_redact(p->url);

@@ -17,12 +17,14 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "fs/mount/ids.h"
 #include "fs/mount/told.h"
 #include "fs/vfs/vfs.h"
 
 struct mount {
     struct vfs *vfs;
     struct told *told;
+    struct ids *ids; /* NULL: everybody is who he is */
     struct fuse_session *session;
     bool has_acls; /* the volume's setting when it was mounted */
     double attr_seconds, entry_seconds, dir_entry_seconds; /* kernel cache times */
@@ -61,12 +63,21 @@ void mount_reply_err(fuse_req_t req, const struct err *e, const char *what, fuse
 uint8_t *mount_read_buffer(const struct mount *m);
 /* The FUSE form of an entry that was looked up or made. */
 struct fuse_entry_param mount_entry(const struct mount *m, const struct node_attr *attr);
+/* Attributes as this machine knows them, and what the kernel is told remembered. */
+void mount_stat(const struct mount *m, const struct node_attr *attr, struct stat *out);
 struct vfs_caller mount_caller(fuse_req_t req);
 /*
- * Groups of the caller of req, its main one first: for the rules that need membership and that the
- * kernel does not apply. The caller frees *out. Asks /proc, so not for every request.
+ * Groups of the caller of req in the volume's numbers, its main one first: for the rules that need
+ * membership and that the kernel does not apply. The caller frees *out. Asks /proc, so not for
+ * every request.
  */
 size_t mount_groups(fuse_req_t req, uint32_t **out);
+/*
+ * The group under which who makes something in parent. A directory with setgid gives its own group
+ * away, and setgid of a file with it, if the caller is a member of it by any of his groups.
+ */
+uint32_t mount_creator_gid(fuse_req_t req, const struct vfs_caller *who, fuse_ino_t parent,
+                           mode_t mode);
 /* The umask for what req makes. */
 uint32_t mount_umask(fuse_req_t req);
 

@@ -4,6 +4,7 @@
 #include "fs/mount/mount.h"
 #include "fs/mount/op_timer.h"
 #include "fs/mount/reply.h"
+#include "fs/vfs/permit.h"
 
 OP_METRIC(getattr)
 OP_METRIC(setattr)
@@ -13,8 +14,7 @@ OP_METRIC(statfs)
 static void reply_attr(fuse_req_t req, const struct node_attr *attr)
 {
     struct stat st;
-    reply_stat(attr, &st);
-    told_attr(mount_of(req)->told, attr);
+    mount_stat(mount_of(req), attr, &st);
     fuse_reply_attr(req, &st, mount_of(req)->attr_seconds);
 }
 
@@ -61,27 +61,30 @@ static uint32_t setattr_mask(int to_set, uid_t caller)
 }
 
 static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
-                       UNUSED struct fuse_file_info *fi)
+                       struct fuse_file_info *fi)
 {
     OP_TIMER(setattr);
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    const struct meta_setattr what = {
+    struct mount *m = mount_of(req);
+    const struct vfs_caller who = mount_caller(req);
+    struct meta_setattr what = {
         .ino = ino,
-        .mask = setattr_mask(to_set, ctx->uid),
+        .mask = setattr_mask(to_set, who.uid),
         .mode = st->st_mode & 07777,
-        .uid = st->st_uid,
-        .gid = st->st_gid,
+        .uid = ids_user_in(m->ids, st->st_uid),
+        .gid = ids_group_in(m->ids, st->st_gid),
         .length = (uint64_t)st->st_size,
         .atime = st->st_atim,
         .mtime = st->st_mtim,
-        .caller_uid = ctx->uid,
-        .caller_gid = ctx->gid,
+        .caller_uid = who.uid,
+        .caller_gid = who.gid,
     };
     struct err e = ERR_INIT;
     struct node_attr attr;
+    enum rc rc = permit_setattr(m->vfs, &who, &what, fi != NULL, &e);
     /* A change of ctime alone has nothing to store: the answer is the inode as it is. */
-    enum rc rc = what.mask ? vfs_setattr(mount_of(req)->vfs, &what, &attr, &e)
-                           : vfs_getattr(mount_of(req)->vfs, ino, &attr, &e);
+    if (!rc)
+        rc =
+            what.mask ? vfs_setattr(m->vfs, &what, &attr, &e) : vfs_getattr(m->vfs, ino, &attr, &e);
     if (rc)
         mount_reply_err(req, &e, "setattr", ino);
     else
@@ -93,7 +96,9 @@ static void on_access(fuse_req_t req, fuse_ino_t ino, int mask)
     OP_TIMER(access);
     struct err e = ERR_INIT;
     const struct vfs_caller who = mount_caller(req);
-    (void)!vfs_access(mount_of(req)->vfs, &who, ino, mask, &e);
+    struct vfs *vfs = mount_of(req)->vfs;
+    (void)!(who.is_squashed ? permit_access(vfs, &who, ino, (unsigned)mask & 7, &e)
+                            : vfs_access(vfs, &who, ino, mask, &e));
     mount_reply_err(req, &e, "access", ino);
 }
 

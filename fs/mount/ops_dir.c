@@ -7,6 +7,7 @@
 #include "fs/mount/mount.h"
 #include "fs/mount/op_timer.h"
 #include "fs/mount/reply.h"
+#include "fs/vfs/permit.h"
 
 OP_METRIC(opendir)
 OP_METRIC(readdir)
@@ -21,7 +22,9 @@ static void on_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     OP_TIMER(opendir);
     struct err e = ERR_INIT;
     struct vfs_dir *dir;
-    if (vfs_opendir(mount_of(req)->vfs, ino, &dir, &e)) {
+    struct vfs *vfs = mount_of(req)->vfs;
+    const struct vfs_caller who = mount_caller(req);
+    if (permit_access(vfs, &who, ino, PERMIT_READ, &e) || vfs_opendir(vfs, ino, &dir, &e)) {
         mount_reply_err(req, &e, "opendir", ino);
         return;
     }

@@ -10,6 +10,7 @@
 #include "fs/mount/op_timer.h"
 #include "fs/mount/reply.h"
 #include "fs/vfs/lock.h"
+#include "fs/vfs/permit.h"
 
 OP_METRIC(open)
 OP_METRIC(create)
@@ -50,7 +51,10 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct err e = ERR_INIT;
     struct vfs_file *file;
     bool keep_cache;
-    if (vfs_open_file(mount_of(req)->vfs, ino, fi->flags, &file, &keep_cache, &e)) {
+    struct vfs *vfs = mount_of(req)->vfs;
+    const struct vfs_caller who = mount_caller(req);
+    if (permit_open(vfs, &who, ino, fi->flags, &e) ||
+        vfs_open_file(vfs, ino, fi->flags, &file, &keep_cache, &e)) {
         mount_reply_err(req, &e, "open", ino);
         return;
     }
@@ -70,7 +74,7 @@ static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
                       struct fuse_file_info *fi)
 {
     OP_TIMER(create);
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    struct vfs *vfs = mount_of(req)->vfs;
     const struct vfs_caller who = mount_caller(req);
     const struct meta_create what = {
         .parent = parent,
@@ -78,13 +82,14 @@ static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
         .type = NODE_FILE,
         .mode = mode & 07777,
         .umask = mount_umask(req),
-        .uid = ctx->uid,
-        .gid = ctx->gid,
+        .uid = who.uid,
+        .gid = mount_creator_gid(req, &who, parent, mode),
     };
     struct err e = ERR_INIT;
     struct node_attr attr;
     struct vfs_file *file;
-    if (vfs_create(mount_of(req)->vfs, &who, &what, fi->flags, &attr, &file, &e)) {
+    if (permit_add(vfs, &who, parent, &e) ||
+        vfs_create(vfs, &who, &what, fi->flags, &attr, &file, &e)) {
         mount_reply_err(req, &e, "create", parent);
         return;
     }

@@ -11,6 +11,7 @@
 #include "fs/mount/mount.h"
 #include "fs/mount/op_timer.h"
 #include "fs/mount/reply.h"
+#include "fs/vfs/permit.h"
 
 OP_METRIC(ioctl)
 
@@ -108,7 +109,7 @@ static enum rc set_flags(fuse_req_t req, fuse_ino_t ino, bool is_old_form, const
     const struct vfs_caller who = mount_caller(req);
     struct vfs *vfs = mount_of(req)->vfs;
     struct node_attr attr;
-    if (vfs_getattr(vfs, ino, &attr, e))
+    if (permit_owner(vfs, &who, ino, e) || vfs_getattr(vfs, ino, &attr, e))
         return e->code;
     uint32_t wanted = attr.flags;
     if (is_old_form ? read_old_form(data, size, &wanted, e) : read_xfs_form(data, size, &wanted, e))

@@ -9,6 +9,7 @@
 #include "fs/mount/mount.h"
 #include "fs/mount/op_timer.h"
 #include "fs/mount/reply.h"
+#include "fs/vfs/permit.h"
 
 /* Of Linux: a task is in no more groups. */
 #define GROUPS_MAX 65536
@@ -33,34 +34,70 @@ struct fuse_entry_param mount_entry(const struct mount *m, const struct node_att
         .attr_timeout = m->attr_seconds,
         .entry_timeout = attr->type == NODE_DIRECTORY ? m->dir_entry_seconds : m->entry_seconds,
     };
-    reply_stat(attr, &entry.attr);
-    told_attr(m->told, attr);
+    mount_stat(m, attr, &entry.attr);
     return entry;
+}
+
+void mount_stat(const struct mount *m, const struct node_attr *attr, struct stat *out)
+{
+    reply_stat(attr, out);
+    out->st_uid = ids_user_out(m->ids, attr->uid);
+    out->st_gid = ids_group_out(m->ids, attr->gid);
+    told_attr(m->told, attr);
 }
 
 struct vfs_caller mount_caller(fuse_req_t req)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    return (struct vfs_caller){ctx->uid, ctx->gid, (uint32_t)ctx->pid};
+    return ids_caller(mount_of(req)->ids, ctx->uid, ctx->gid, (uint32_t)ctx->pid);
+}
+
+/* The supplementary groups behind the first place of *gids, in the numbers of this machine. */
+static size_t read_groups(fuse_req_t req, gid_t **gids)
+{
+    for (int room = 32, count; room <= GROUPS_MAX; room = count) {
+        gid_t *more = realloc(*gids, ((size_t)room + 1) * sizeof(*more));
+        if (!more)
+            return 0;
+        *gids = more;
+        count = fuse_req_getgroups(req, room, more + 1);
+        /* A caller that is gone by now belongs to its main group as far as we know. */
+        if (count <= room)
+            return count > 0 ? (size_t)count : 0;
+    }
+    return 0;
 }
 
 size_t mount_groups(fuse_req_t req, uint32_t **out)
 {
-    int room = 32, count;
+    const struct vfs_caller who = mount_caller(req);
+    gid_t *gids = malloc(sizeof(*gids));
     *out = NULL;
-    do {
-        gid_t *gids = realloc(*out, ((size_t)room + 1) * sizeof(*gids));
-        if (!gids)
-            break;
-        *out = gids;
-        gids[0] = fuse_req_ctx(req)->gid;
-        count = fuse_req_getgroups(req, room, gids + 1);
-        /* A caller that is gone by now belongs to its main group as far as we know. */
-        if (count <= room)
-            return count > 0 ? (size_t)count + 1 : 1;
-        room = count;
-    } while (room <= GROUPS_MAX);
-    return *out ? 1 : 0;
+    if (!gids)
+        return 0;
+    const size_t others = who.is_squashed ? 0 : read_groups(req, &gids);
+    for (size_t i = 1; i <= others; i++)
+        gids[i] = ids_group_in(mount_of(req)->ids, gids[i]);
+    gids[0] = who.gid;
+    *out = gids;
+    return others + 1;
+}
+
+uint32_t mount_creator_gid(fuse_req_t req, const struct vfs_caller *who, fuse_ino_t parent,
+                           mode_t mode)
+{
+    struct err e = ERR_INIT;
+    struct node_attr dir;
+    const mode_t privileged = S_ISGID | S_IXGRP;
+    if ((mode & privileged) != privileged || who->uid == 0 ||
+        vfs_getattr(mount_of(req)->vfs, parent, &dir, &e) || !(dir.mode & S_ISGID))
+        return who->gid;
+    auto_free uint32_t *gids = NULL;
+    const size_t count = mount_groups(req, &gids);
+    for (size_t i = 0; i < count; i++)
+        if (gids[i] == dir.gid)
+            return dir.gid;
+    return who->gid;
 }
 
 uint32_t mount_umask(fuse_req_t req)
@@ -87,7 +124,11 @@ static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     OP_TIMER(lookup);
     struct err e = ERR_INIT;
     struct node_attr attr;
-    enum rc rc = vfs_lookup(mount_of(req)->vfs, parent, mount_name(name), &attr, &e);
+    struct vfs *vfs = mount_of(req)->vfs;
+    const struct vfs_caller who = mount_caller(req);
+    enum rc rc = permit_access(vfs, &who, parent, PERMIT_EXEC, &e);
+    if (!rc)
+        rc = vfs_lookup(vfs, parent, mount_name(name), &attr, &e);
     if (!rc)
         reply_entry(req, &attr);
     else if (rc == RC_REFUSED && e.posix == ENOENT && mount_of(req)->negative_seconds > 0)
@@ -114,7 +155,7 @@ static void make_node(fuse_req_t req, fuse_ino_t parent, const char *name, enum 
                       mode_t mode, dev_t rdev, const char *target)
 {
     OP_TIMER(mknod);
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    struct vfs *vfs = mount_of(req)->vfs;
     const struct vfs_caller who = mount_caller(req);
     const struct meta_create what = {
         .parent = parent,
@@ -122,8 +163,8 @@ static void make_node(fuse_req_t req, fuse_ino_t parent, const char *name, enum 
         .type = type,
         .mode = mode & 07777,
         .umask = mount_umask(req),
-        .uid = ctx->uid,
-        .gid = ctx->gid,
+        .uid = who.uid,
+        .gid = type == NODE_FILE ? mount_creator_gid(req, &who, parent, mode) : who.gid,
         .rdev = (uint32_t)rdev,
         .target = target ? mount_name(target) : (struct bytes){NULL, 0},
     };
@@ -131,7 +172,7 @@ static void make_node(fuse_req_t req, fuse_ino_t parent, const char *name, enum 
     struct node_attr attr;
     if (type == 0)
         fuse_reply_err(req, EINVAL);
-    else if (vfs_mknod(mount_of(req)->vfs, &who, &what, &attr, &e))
+    else if (permit_add(vfs, &who, parent, &e) || vfs_mknod(vfs, &who, &what, &attr, &e))
         mount_reply_err(req, &e, "mknod", parent);
     else
         reply_entry(req, &attr);
@@ -156,8 +197,10 @@ static void on_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     OP_TIMER(unlink);
     struct err e = ERR_INIT;
+    struct vfs *vfs = mount_of(req)->vfs;
     const struct vfs_caller who = mount_caller(req);
-    (void)!vfs_unlink(mount_of(req)->vfs, &who, parent, mount_name(name), &e);
+    if (!permit_remove(vfs, &who, parent, mount_name(name), &e))
+        (void)!vfs_unlink(vfs, &who, parent, mount_name(name), &e);
     mount_reply_err(req, &e, "unlink", parent);
 }
 
@@ -165,8 +208,10 @@ static void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     OP_TIMER(rmdir);
     struct err e = ERR_INIT;
+    struct vfs *vfs = mount_of(req)->vfs;
     const struct vfs_caller who = mount_caller(req);
-    (void)!vfs_rmdir(mount_of(req)->vfs, &who, parent, mount_name(name), &e);
+    if (!permit_remove(vfs, &who, parent, mount_name(name), &e))
+        (void)!vfs_rmdir(vfs, &who, parent, mount_name(name), &e);
     mount_reply_err(req, &e, "rmdir", parent);
 }
 
@@ -175,9 +220,12 @@ static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 {
     OP_TIMER(rename);
     struct err e = ERR_INIT;
+    struct vfs *vfs = mount_of(req)->vfs;
     const struct vfs_caller who = mount_caller(req);
-    (void)!vfs_rename(mount_of(req)->vfs, &who, parent, mount_name(name), new_parent,
-                      mount_name(new_name), flags, &e);
+    const struct bytes from = mount_name(name), to = mount_name(new_name);
+    if (!permit_remove(vfs, &who, parent, from, &e) &&
+        !permit_remove(vfs, &who, new_parent, to, &e))
+        (void)!vfs_rename(vfs, &who, parent, from, new_parent, to, flags, &e);
     mount_reply_err(req, &e, "rename", parent);
 }
 
@@ -186,7 +234,10 @@ static void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
     OP_TIMER(link);
     struct err e = ERR_INIT;
     struct node_attr attr;
-    if (vfs_link(mount_of(req)->vfs, ino, parent, mount_name(name), &attr, &e))
+    struct vfs *vfs = mount_of(req)->vfs;
+    const struct vfs_caller who = mount_caller(req);
+    if (permit_add(vfs, &who, parent, &e) ||
+        vfs_link(vfs, ino, parent, mount_name(name), &attr, &e))
         mount_reply_err(req, &e, "link", ino);
     else
         reply_entry(req, &attr);

@@ -9,6 +9,7 @@
 #include "fs/mount/mount.h"
 #include "fs/mount/op_timer.h"
 #include "fs/mount/reply.h"
+#include "fs/vfs/permit.h"
 
 OP_METRIC(getxattr)
 OP_METRIC(setxattr)
@@ -78,6 +79,7 @@ static enum rc read_acl(struct mount *m, fuse_ino_t ino, enum acl_type type, str
         return err_refused(e, ENODATA, "there is no such list");
     if (vfs_acl_rule(m->vfs, id, &rule, e))
         return e->code;
+    ids_rule_out(m->ids, rule);
     return acl_to_attribute(rule, out, e);
 }
 
@@ -107,6 +109,8 @@ static enum rc set_acl(fuse_req_t req, fuse_ino_t ino, enum acl_type type, struc
     auto_free struct acl_rule *rule = NULL;
     if (acl_from_attribute(value, &rule, e))
         return e->code;
+    if (rule)
+        ids_rule_in(mount_of(req)->ids, rule);
     return write_acl(req, ino, type, rule, e);
 }
 
@@ -139,13 +143,28 @@ static enum rc read_xattr(struct mount *m, fuse_ino_t ino, const char *name, str
     return vfs_getxattr(m->vfs, ino, name, out, e);
 }
 
+/* Who may write a file may set its user attributes; all others are the owner's. */
+static bool is_users(const char *name)
+{
+    return strncmp(name, "user.", 5) == 0;
+}
+
+static enum rc permit_change(struct vfs *vfs, const struct vfs_caller *who, fuse_ino_t ino,
+                             const char *name, struct err *e)
+{
+    return is_users(name) ? permit_access(vfs, who, ino, PERMIT_WRITE, e)
+                          : permit_owner(vfs, who, ino, e);
+}
+
 static void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
     OP_TIMER(getxattr);
     struct err e = ERR_INIT;
     auto_buf struct buf value;
     buf_init(&value, ACL_BYTES_MAX);
-    if (read_xattr(mount_of(req), ino, name, &value, &e))
+    const struct vfs_caller who = mount_caller(req);
+    if ((is_users(name) && permit_access(mount_of(req)->vfs, &who, ino, PERMIT_READ, &e)) ||
+        read_xattr(mount_of(req), ino, name, &value, &e))
         mount_reply_err(req, &e, "getxattr", ino);
     else
         reply_value(req, value.data, value.size, size);
@@ -170,9 +189,12 @@ static void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
     OP_TIMER(setxattr);
     struct err e = ERR_INIT;
     const struct bytes bytes = {(const uint8_t *)value, size};
+    const struct vfs_caller who = mount_caller(req);
     const int type = acl_type_of(name);
     if (size > META_XATTR_MAX)
         err_refused(&e, E2BIG, "the value is longer than 64 KiB");
+    else if (permit_change(mount_of(req)->vfs, &who, ino, name, &e))
+        (void)0;
     else if (type)
         (void)!set_acl(req, ino, (enum acl_type)type, bytes, &e);
     else
@@ -185,7 +207,10 @@ static void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
     OP_TIMER(removexattr);
     struct err e = ERR_INIT;
     const int type = acl_type_of(name);
-    if (type)
+    const struct vfs_caller who = mount_caller(req);
+    if (permit_change(mount_of(req)->vfs, &who, ino, name, &e))
+        (void)0;
+    else if (type)
         (void)!write_acl(req, ino, (enum acl_type)type, NULL, &e);
     else
         (void)!vfs_removexattr(mount_of(req)->vfs, ino, name, &e);

@@ -127,6 +127,21 @@ static const struct conf_option options[] = {
      .group = "Metadata",
      .offset = AT(fast_statfs),
      .help = "answer df from numbers that are up to 12 s old, without asking PostgreSQL"},
+    {.name = "root-squash",
+     .type = CONF_STRING,
+     .group = "Users and groups",
+     .offset = AT(root_squash),
+     .help = "let root act as UID[:GID]; GID is 65534 when it is left out"},
+    {.name = "all-squash",
+     .type = CONF_STRING,
+     .group = "Users and groups",
+     .offset = AT(all_squash),
+     .help = "let everybody act as UID[:GID]; goes before root-squash"},
+    {.name = "map-ids",
+     .type = CONF_STRING,
+     .group = "Users and groups",
+     .offset = AT(map_ids),
+     .help = "file of lines \"user NAME VOLUME-ID\" and \"group NAME VOLUME-ID\"; see below"},
     {.name = "umask",
      .type = CONF_STRING,
      .group = "Users and groups",
@@ -283,6 +298,11 @@ const struct conf_command mount_command = {
         "META_PASSWORD or libpq's passfile. A mirror is mounted read-only, and only once it is\n"
         "consistent. Without --background the program stays in the foreground; it leaves cleanly on\n"
         "SIGTERM and SIGINT, and when the file system is unmounted.\n"
+        "\n"
+        "--map-ids is for sites that number their users differently. Each line of its file gives the\n"
+        "number that a user or group has in the volume; the number here is looked up by name at the\n"
+        "mount and again on SIGHUP. Ids that no line names pass through, but for those that a line\n"
+        "has taken for somebody else, which become nobody (65534).\n"
         "\n"
         "Example:\n"
         "  META_PASSWORD=... tarn mount --background postgres://tarn@db/models /mnt/models\n"

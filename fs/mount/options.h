@@ -16,6 +16,7 @@ struct mount_options {
     bool accepted; /* options that change nothing */
     const char *accepted_text;
     const char *bucket, *storage, *cache_dir, *subdir, *log_file, *metrics;
+    const char *root_squash, *all_squash, *map_ids;
     const char *umask, *atime_mode;
     struct command_log log;
     int64_t cache_bytes, buffer_bytes, readahead_bytes;

@@ -9,6 +9,7 @@
 #include "fs/vfs/inode.h"
 #include "fs/vfs/lock_table.h"
 #include "fs/vfs/names.h"
+#include "fs/vfs/permit.h"
 #include "fs/vfs/reader.h"
 #include "fs/vfs/writer.h"
 
@@ -95,6 +96,8 @@ static enum rc open_existing(struct vfs *vfs, const struct vfs_caller *who, int 
     bool ignored;
     if (attr->type != NODE_FILE)
         return err_refused(e, EEXIST, "the name belongs to something that is not a file");
+    if (permit_open(vfs, who, attr->ino, flags, e))
+        return e->code;
     if ((flags & O_TRUNC) && wants_write(flags)) {
         const struct meta_setattr cut = {.ino = attr->ino,
                                          .mask = SETATTR_LENGTH,

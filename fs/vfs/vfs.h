@@ -48,6 +48,7 @@ MUST_CHECK enum rc vfs_close(struct vfs **vfs, struct err *e);
 /* Who asks. */
 struct vfs_caller {
     uint32_t uid, gid, pid;
+    bool is_squashed; /* the kernel knows another one: permissions are checked by permit.h */
 };
 
 /* ---- names: META_ROOT in and out is the mount's root whatever --subdir says ---- */

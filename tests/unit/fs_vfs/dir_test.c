@@ -6,7 +6,7 @@
 
 enum { FILES = 5000, DOTS = 2 };
 
-static const struct vfs_caller caller = {1000, 1000, 1};
+static const struct vfs_caller caller = {1000, 1000, 1, false};
 
 static struct {
     struct block_cache *cache;

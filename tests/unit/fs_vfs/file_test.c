@@ -11,7 +11,7 @@
 
 enum { BLOCK = 65536 };
 
-static const struct vfs_caller caller = {1000, 1000, 1};
+static const struct vfs_caller caller = {1000, 1000, 1, false};
 
 static struct {
     struct block_cache *cache;

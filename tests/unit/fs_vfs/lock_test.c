@@ -32,7 +32,7 @@ static void begin(void)
     const struct vfs_options vfs = {
         .volume = world_volume(), .cache = mounted.cache, .buffer_bytes = 1 << 20};
     CHECK_OK(vfs_open(&mounted.vfs, &vfs, &e), &e);
-    const struct vfs_caller who = {0, 0, 1};
+    const struct vfs_caller who = {0, 0, 1, false};
     const struct meta_create what = {
         .parent = META_ROOT, .name = {(const uint8_t *)"f", 1}, .type = NODE_FILE, .mode = 0644};
     struct node_attr attr;
@@ -277,7 +277,7 @@ TEST("the last close of a handle ends the locks that were taken through it")
 TEST("what was written under a lock is committed before it is let go")
 {
     struct err e = ERR_INIT;
-    const struct vfs_caller who = {0, 0, 1};
+    const struct vfs_caller who = {0, 0, 1, false};
     begin();
     CHECK_EQ(try(META_PLOCK, META_LOCK_WRITE, 1), 0);
     CHECK_OK(vfs_write(mounted.file, &who, 0, (struct bytes){(const uint8_t *)"x", 1}, &e), &e);

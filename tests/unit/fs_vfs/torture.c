@@ -28,7 +28,7 @@ struct torture {
     uint8_t *ours, *theirs; /* SIZE_LARGE each */
 };
 
-static const struct vfs_caller caller = {1000, 1000, 1};
+static const struct vfs_caller caller = {1000, 1000, 1, false};
 
 static NORETURN void differ(const struct torture *t, const char *fmt, ...) PRINTF(2, 3);
 static NORETURN void differ(const struct torture *t, const char *fmt, ...)
