@@ -6,13 +6,50 @@
 #include "fs/base/log.h"
 #include "fs/base/url.h"
 
+/* Hide a value: what ps shows becomes stars, *argument a copy of what was given. */
+static void hide_value(char **argument, char *value)
+{
+    char *copy = strdup(*argument);
+    if (!copy)
+        return;
+    memset(value, '*', strlen(value));
+    *argument = copy;
+}
+
+/* Whether the argument is "--name" or "--name=value" of a secret; *value is what follows "=". */
+static bool is_secret(const struct conf_command *conf, char *argument, char **value)
+{
+    const size_t size = strcspn(argument, "=");
+    *value = argument[size] ? argument + size + 1 : NULL;
+    for (size_t i = 0; i < conf->option_count; i++) {
+        const struct conf_option *o = &conf->options[i];
+        if (o->secret && size == strlen(o->name) + 2 && strncmp(argument, "--", 2) == 0 &&
+            memcmp(argument + 2, o->name, size - 2) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void hide_secrets(const struct conf_command *conf, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        char *value;
+        url_hide(&argv[i]);
+        if (!is_secret(conf, argv[i], &value))
+            continue;
+        if (value)
+            hide_value(&argv[i], value);
+        else if (i + 1 < argc)
+            hide_value(&argv[i + 1], argv[i + 1]);
+    }
+}
+
 int command_run(const struct conf_command *conf, void *options, command_work work, int argc,
                 char **argv)
 {
     struct err e = ERR_INIT;
     struct conf_result result;
-    for (int i = 1; i < argc; i++)
-        url_hide(&argv[i]);
+    hide_secrets(conf, argc, argv);
     if (conf_parse(conf, argc, argv, options, &result, &e)) {
         (void)fprintf(stderr, "%s: %s\n", conf->name, e.text);
         return EXIT_USAGE;

@@ -16,7 +16,8 @@ typedef enum rc (*command_work)(void *options, const char *const *arguments, str
 
 /*
  * Parse argv into *options, answer --help, do the work. A failure puts one line on stderr,
- * "NAME: text", and its exit code is what is answered. Passwords of URLs do not stay in argv.
+ * "NAME: text", and its exit code is what is answered. Passwords of URLs and the values of secret
+ * options do not stay in argv, where ps shows them.
  */
 int command_run(const struct conf_command *conf, void *options, command_work work, int argc,
                 char **argv);

@@ -84,6 +84,11 @@ static const struct conf_option *find_letter(const struct parse *p, char letter)
     return NULL;
 }
 
+static bool takes_no_word(const struct conf_option *option)
+{
+    return option->type == CONF_FLAG || option->type == CONF_SWITCH;
+}
+
 static struct given *given_of(const struct parse *p, const struct conf_option *option)
 {
     return &p->given[option - p->command->options];
@@ -123,14 +128,14 @@ static enum rc take_long(struct parse *p, const char *word, struct words *words)
     const struct conf_option *option = find_named(p, word, length);
     if (!option && !value && length > 3 && strncmp(word, "no-", 3) == 0) {
         option = find_named(p, word + 3, length - 3);
-        if (option && option->type == CONF_FLAG)
+        if (option && takes_no_word(option))
             value = "false";
         else
             option = NULL;
     }
     if (!option)
         return unknown_option(p, word, length);
-    if (!value && option->type == CONF_FLAG)
+    if (!value && takes_no_word(option))
         value = "true";
     if (!value && words && words->next < words->count)
         value = words->argv[words->next++];
@@ -182,7 +187,7 @@ static enum rc take_letters(struct parse *p, const char *letters, struct words *
 {
     for (; *letters; letters++) {
         const struct conf_option *option = find_letter(p, *letters);
-        if (option && option->type == CONF_FLAG) {
+        if (option && takes_no_word(option)) {
             give(p, option, (struct given){.text = "true", .source = SOURCE_COMMAND_LINE});
             continue;
         }
@@ -241,6 +246,8 @@ static enum rc take_environment(struct parse *p)
         p->config_path = environment_of("config", name);
     for (size_t i = 0; i < p->command->option_count; i++) {
         const struct conf_option *option = &p->command->options[i];
+        if (p->command->command_line_only && !option->secret)
+            continue;
         const char *value = environment_of(option->name, name);
         char *variable = NULL;
         if (!value && option->env) {
@@ -380,6 +387,18 @@ static enum rc check_range(const struct conf_option *option, int64_t value, stru
                     shown[2]);
 }
 
+static enum rc store_switch(const char *text, const char **field, struct err *e)
+{
+    bool is_on;
+    *field = NULL;
+    if (!text)
+        return RC_OK;
+    if (parse_flag(text, &is_on, e))
+        return e->code;
+    *field = is_on ? "true" : "false";
+    return RC_OK;
+}
+
 /* Write a text into the program's struct. Unset numbers are 0, whatever their range. */
 static enum rc store(const struct conf_option *option, const char *text, void *into, struct err *e)
 {
@@ -392,6 +411,8 @@ static enum rc store(const struct conf_option *option, const char *text, void *i
         *(bool *)field = false;
         return text ? parse_flag(text, field, e) : RC_OK;
     }
+    if (option->type == CONF_SWITCH)
+        return store_switch(text, field, e);
     *(int64_t *)field = 0;
     if (!text)
         return RC_OK;

@@ -20,6 +20,7 @@
 
 enum conf_type {
     CONF_FLAG,     /* bool; --name, --name=false, --no-name */
+    CONF_SWITCH,   /* the same as const char *: "true", "false", or NULL when it is not given */
     CONF_STRING,   /* const char * */
     CONF_INT,      /* int64_t, range min…max */
     CONF_SIZE,     /* int64_t bytes; "300M", "4K", "1.5G", "2T"; a plain number is in `unit` */
@@ -49,6 +50,7 @@ struct conf_command {
     const struct conf_option *options;
     size_t option_count;
     int min_arguments, max_arguments; /* max < 0: any number */
+    bool command_line_only;           /* only secrets may come from elsewhere */
 };
 
 struct conf_text; /* a string that conf had to copy */

@@ -12,8 +12,8 @@
 #define LEFT_BYTES   96
 
 static const char *const placeholders[] = {
-    [CONF_FLAG] = NULL,   [CONF_STRING] = "TEXT",       [CONF_INT] = "N",
-    [CONF_SIZE] = "SIZE", [CONF_DURATION] = "DURATION",
+    [CONF_FLAG] = NULL, [CONF_SWITCH] = NULL, [CONF_STRING] = "TEXT",
+    [CONF_INT] = "N",   [CONF_SIZE] = "SIZE", [CONF_DURATION] = "DURATION",
 };
 
 /* Print words from column HELP_COLUMN on, wrapped. `column` is where the line stands now. */

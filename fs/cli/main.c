@@ -26,6 +26,8 @@ static const struct verb verbs[] = {
     {"info", "show an inode, its blocks or what is below it", command_info, NULL, false},
     {"status", "show a volume, its site and its sessions", command_status, NULL, false},
     {"gc", "find leaked objects, and delete them", command_gc, NULL, false},
+    {"config", "show or change the settings of a volume", command_config, NULL, false},
+    {"quota", "limit directories, users and groups", command_quota, NULL, false},
     {"primary", "adopt a volume, run and watch its primary site", NULL, "tarn-primary", false},
     {"mirror", "join, run and watch a mirror site", NULL, "tarn-mirror", false},
     {"syncer", "copy a mirror's blocks to its own store", NULL, "tarn-syncer", false},

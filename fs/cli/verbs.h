@@ -13,6 +13,8 @@
 int command_umount(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_quota(int argc, char **argv);
+int command_config(int argc, char **argv);
 int command_gc(int argc, char **argv);
 
 #endif

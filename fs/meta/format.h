@@ -50,6 +50,12 @@ struct format_request {
 MUST_CHECK enum rc format_compose(const struct format_request *request, struct buf *out,
                                   struct err *e);
 
+#define FORMAT_WRAPPED_MAX ((size_t)128 << 10)
+
+/* Append a secret as the row keeps it when it says KeyEncrypted (not with EncryptAlgo sm4gcm). */
+MUST_CHECK enum rc format_wrap_secret(const char *uuid, const char *secret, struct buf *out,
+                                      struct err *e);
+
 /* The version of the JuiceFS client whose format and behaviour we keep to: "1.4.1". */
 extern const char format_client_version[];
 

@@ -85,23 +85,31 @@ static bool is_given(const char *text)
     return text && *text;
 }
 
-/* Set the member to base64(nonce ‖ sealed secret ‖ tag) under MD5(UUID), unless it is empty. */
+/* base64(nonce ‖ sealed secret ‖ tag) under MD5(UUID). */
+enum rc format_wrap_secret(const char *uuid, const char *secret, struct buf *out, struct err *e)
+{
+    uint8_t key[16], nonce[CRYPTO_NONCE_BYTES];
+    auto_buf struct buf wrapped;
+    buf_init(&wrapped, WRAPPED_BYTES_MAX);
+    struct bytes plain = {(const uint8_t *)secret, strlen(secret)};
+    struct bytes uuid_bytes = {(const uint8_t *)uuid, strlen(uuid)};
+    if (crypto_md5(uuid_bytes, key, e) || crypto_random(nonce, sizeof(nonce), e) ||
+        buf_add(&wrapped, nonce, sizeof(nonce), e) ||
+        crypto_seal(CRYPTO_AES_128_GCM, key, nonce, plain, &wrapped, e))
+        return e->code;
+    return crypto_base64_encode(buf_bytes(&wrapped), out, e);
+}
+
+/* Set the member to the wrapped secret, unless that is empty. */
 static enum rc set_secret(struct json *row, const char *name, const char *uuid, const char *secret,
                           struct err *e)
 {
     if (!is_given(secret))
         return RC_OK;
-    uint8_t key[16], nonce[CRYPTO_NONCE_BYTES];
-    auto_buf struct buf wrapped, text;
-    buf_init(&wrapped, WRAPPED_BYTES_MAX);
-    buf_init(&text, (size_t)2 * WRAPPED_BYTES_MAX);
-    struct bytes plain = {(const uint8_t *)secret, strlen(secret)};
-    struct bytes uuid_bytes = {(const uint8_t *)uuid, strlen(uuid)};
+    auto_buf struct buf text;
+    buf_init(&text, FORMAT_WRAPPED_MAX);
     const char *value;
-    if (crypto_md5(uuid_bytes, key, e) || crypto_random(nonce, sizeof(nonce), e) ||
-        buf_add(&wrapped, nonce, sizeof(nonce), e) ||
-        crypto_seal(CRYPTO_AES_128_GCM, key, nonce, plain, &wrapped, e) ||
-        crypto_base64_encode(buf_bytes(&wrapped), &text, e) || buf_cstr(&text, &value, e))
+    if (format_wrap_secret(uuid, secret, &text, e) || buf_cstr(&text, &value, e))
         return err_note(e, "could not wrap %s", name);
     return json_set_string(row, name, value, e);
 }

@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from harness.check import space
+from harness.quotas import assert_dir_quotas, assert_owners, below
 from harness.sql_file import GID, LENGTH, UID, ZERO, FileSession
 from harness.sql_volume import SqlVolume
 from harness.volume import TRASH_INODE
@@ -58,38 +58,6 @@ def configure(session, **settings):
     session.read("flags_refresh")
 
 
-def below(volume, directory):
-    """Space and entries below a directory, counted here."""
-    used = entries = 0
-    for child, kind, length in volume.query(
-            "SELECT e.inode, n.type, n.length FROM jfs_edge e JOIN jfs_node n ON n.inode = e.inode"
-            " WHERE e.parent = %s", [directory]):
-        more = below(volume, child) if kind == 2 else (0, 0)
-        used += (space(length) if kind == 1 else 4096) + more[0]
-        entries += 1 + more[1]
-    return used, entries
-
-
-def owned(volume):
-    """{(qtype, qkey): (space, inodes)} counted here; the hours of the trash are nobody's."""
-    found = {}
-    for kind, length, uid, gid in volume.query(
-            "SELECT type, length, uid, gid FROM jfs_node WHERE inode > 1 AND inode < %s",
-            [TRASH_INODE]):
-        for key in ((1, uid), (2, gid)):
-            was = found.get(key, (0, 0))
-            found[key] = was[0] + (space(length) if kind == 1 else 4096), was[1] + 1
-    return found
-
-
-def assert_quotas_are_what_a_count_gives(volume):
-    for ino, *used in volume.query("SELECT inode, used_space, used_inodes FROM jfs_dir_quota"):
-        assert tuple(used) == below(volume, ino), ino
-    rows = {(kind, key): tuple(used) for kind, key, *used in volume.query(
-        "SELECT qtype, qkey, used_space, used_inodes FROM jfs_user_group_quota")}
-    assert {key: used for key, used in rows.items() if used != (0, 0)} == owned(volume)
-
-
 def make(session, parent, name, ino, **more):
     reply = session.create(parent, name, ino, **more)
     session.flush()
@@ -110,11 +78,6 @@ def test_a_quota_counts_what_is_below_and_not_the_directory_itself(s):
     s.flush()
     assert make(s, INNER, b"c", 203).err == OK
     assert_dir_quotas(s.volume)
-
-
-def assert_dir_quotas(volume):
-    for ino, *used in volume.query("SELECT inode, used_space, used_inodes FROM jfs_dir_quota"):
-        assert tuple(used) == below(volume, ino), ino
 
 
 def test_a_name_that_is_taken_is_told_before_the_quota(s):
@@ -395,4 +358,5 @@ def test_counters_are_what_a_count_gives_after_anything(s, seed, trash_days):
         files = {f for (f,) in s.volume.query("SELECT inode FROM jfs_node WHERE type = 1")}
     s.flush()
     assert refused > 5
-    assert_quotas_are_what_a_count_gives(s.volume)
+    assert_dir_quotas(s.volume)
+    assert_owners(s.volume)
