@@ -66,6 +66,7 @@ static enum rc visit_rows(const struct pg_result *r, enum flaw_check check, int6
     const int kind = pg_column(r, "kind"), ino = pg_column(r, "ino"), key = pg_column(r, "key");
     const int have = pg_column(r, "have"), want = pg_column(r, "want");
     const int detail = pg_column(r, "detail"), last = pg_rows(r) - 1;
+    const int stamp = checks[check].is_lazy ? pg_column(r, "stamp") : -1;
     for (int row = 0; row < last; row++) {
         struct flaw flaw = {
             .check = check,
@@ -73,6 +74,7 @@ static enum rc visit_rows(const struct pg_result *r, enum flaw_check check, int6
             .key = pg_get_int8(r, row, key),
             .have = pg_get_int8(r, row, have),
             .want = pg_get_int8(r, row, want),
+            .stamp = stamp >= 0 ? pg_get_int8(r, row, stamp) : 0,
         };
         copy_text(flaw.kind, sizeof(flaw.kind), pg_get_text(r, row, kind));
         copy_text(flaw.detail, sizeof(flaw.detail), pg_get_text(r, row, detail));
@@ -154,5 +156,28 @@ enum rc flaw_fill_stats(struct meta *meta, int64_t *after, bool *is_end, uint64_
     *is_end = pg_rows(r) != 1 || pg_is_null(r, 0, last);
     *after = pg_get_int8(r, 0, last);
     *filled += (uint64_t)pg_get_int8(r, 0, pg_column(r, "filled"));
+    return RC_OK;
+}
+
+enum rc flaw_children(struct meta *meta, ino_num dir, struct bytes after, uint32_t limit,
+                      flaw_child_visit visit, void *arg, uint32_t *count, struct err *e)
+{
+    struct pg_param params[] = {pg_int8((int64_t)dir), pg_bytea(after), pg_int4((int32_t)limit)};
+    auto_result struct pg_result *r = NULL;
+    if (retry_read(meta, CALL("SELECT * FROM tarn_1.check_children($1,$2,$3)", params), &r, e))
+        return e->code;
+    const int id = pg_column(r, "id"), ino = pg_column(r, "ino"), type = pg_column(r, "type");
+    const int name = pg_column(r, "name");
+    *count = (uint32_t)pg_rows(r);
+    for (int row = 0; row < pg_rows(r); row++) {
+        const struct flaw_child child = {
+            .edge = pg_get_int8(r, row, id),
+            .ino = (ino_num)pg_get_int8(r, row, ino),
+            .is_dir = pg_get_int4(r, row, type) == NODE_DIRECTORY,
+            .name = pg_get_bytes(r, row, name),
+        };
+        if (visit(&child, arg, e))
+            return e->code;
+    }
     return RC_OK;
 }

@@ -32,6 +32,7 @@ struct flaw {
     ino_num ino;
     int64_t key;        /* what else names it: an edge, a column */
     int64_t have, want; /* as the kind means them */
+    int64_t stamp;      /* of lazy accounts: the last change of what they count */
     char detail[512];   /* a name, escaped, or "" */
 };
 typedef enum rc (*flaw_visit)(const struct flaw *flaw, void *arg, struct err *e);
@@ -52,6 +53,18 @@ bool flaw_is_lazy(enum flaw_check check);
 /* Mend it, as far as it is still there. *done: something was changed. */
 MUST_CHECK enum rc flaw_repair(struct meta *meta, const struct flaw *flaw, bool *done,
                                struct err *e);
+
+/* A name in a directory, broken or not. */
+struct flaw_child {
+    int64_t edge;
+    ino_num ino;
+    bool is_dir;
+    struct bytes name; /* borrowed for the visit */
+};
+typedef enum rc (*flaw_child_visit)(const struct flaw_child *child, void *arg, struct err *e);
+/* At most limit names of a directory behind `after`, in byte order; *count of them. */
+MUST_CHECK enum rc flaw_children(struct meta *meta, ino_num dir, struct bytes after, uint32_t limit,
+                                 flaw_child_visit visit, void *arg, uint32_t *count, struct err *e);
 
 /* Count the directories that have no statistics yet; *filled of them. One page behind *after. */
 MUST_CHECK enum rc flaw_fill_stats(struct meta *meta, int64_t *after, bool *is_end,

@@ -18,7 +18,8 @@ BEGIN
 END $$;
 
 -- Make the missing statistics of a directory by counting. What has been committed is in them
--- already, the change that led here too.
+-- already, the change that led here too. One in the trash has lost its row for good: late changes
+-- of its last second must not count against a new one.
 CREATE FUNCTION tarn_1.recount(_dir int8) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -27,7 +28,8 @@ BEGIN
            coalesce(sum(CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END), 0), count(*)
       FROM public.jfs_edge AS e JOIN public.jfs_node AS n ON n.inode = e.inode
      WHERE e.parent = _dir
-    HAVING EXISTS (SELECT FROM public.jfs_node AS d WHERE d.inode = _dir AND d.type = 2)
+    HAVING EXISTS (SELECT FROM public.jfs_node AS d
+                    WHERE d.inode = _dir AND d.type = 2 AND d.parent <= tarn_1.trash())
         ON CONFLICT (inode) DO NOTHING;
 END $$;
 

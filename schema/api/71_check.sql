@@ -253,6 +253,15 @@ BEGIN
     RETURN NEXT;
 END $$;
 
+-- A page of a directory for whoever walks a tree: every name with its edge, whole or broken.
+CREATE FUNCTION tarn_1.check_children(_dir int8, _after bytea, _limit int4)
+RETURNS TABLE (id int8, ino int8, type int4, name bytea)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY SELECT e.id, e.inode, e.type, e.name FROM public.jfs_edge e
+                  WHERE e.parent = _dir AND e.name > _after ORDER BY e.name LIMIT _limit;
+END $$;
+
 -- Directories that are their own ancestors: two stock clients that move directories into each
 -- other make such circles, and nothing below them can be reached. UNION makes the walk end.
 CREATE FUNCTION tarn_1.check_cycles(_after int8, _limit int4, _only int8[])
@@ -316,20 +325,26 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- What the children of a directory add up to.
-CREATE FUNCTION tarn_1.children_sum(_dir int8, OUT length int8, OUT space int8, OUT entries int8)
+-- What the children of a directory add up to, and when one of them or itself changed last.
+CREATE FUNCTION tarn_1.children_sum(_dir int8, OUT length int8, OUT space int8, OUT entries int8,
+                                    OUT newest int8)
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     SELECT coalesce(sum(n.length) FILTER (WHERE n.type = 1), 0),
-           coalesce(sum(CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END), 0), count(*)
-      INTO length, space, entries
+           coalesce(sum(CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END), 0), count(*),
+           greatest(max(n.ctime), (SELECT d.ctime FROM public.jfs_node d WHERE d.inode = _dir))
+      INTO length, space, entries, newest
       FROM public.jfs_edge e JOIN public.jfs_node n ON n.inode = e.inode WHERE e.parent = _dir;
 END $$;
 
+-- Accounts that clients bring up to date lazily. stamp is the time of the last change of anything
+-- that is counted: an account that differs by the same while its stamp stands still is wrong, and
+-- not merely late.
+
 -- Directory statistics: key 1 length, 2 space, 3 entries. A directory without a row is no finding:
--- clients count it when they need it.
+-- clients count it when they need it; nor is one that was thrown away, which has lost its row.
 CREATE FUNCTION tarn_1.check_stats(_after int8, _limit int4, _only int8[])
-RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text)
+RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text, stamp int8)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     _page int8[] := coalesce(_only, ARRAY(SELECT s.inode FROM public.jfs_dir_stats s
@@ -339,12 +354,13 @@ BEGIN
          WHERE s.name = 'format') THEN
         RETURN QUERY
         SELECT 'stats', s.inode, v.which, v.has, v.should,
-               (ARRAY['length', 'space', 'entries'])[v.which]
+               (ARRAY['length', 'space', 'entries'])[v.which], w.newest
           FROM public.jfs_dir_stats s CROSS JOIN LATERAL tarn_1.children_sum(s.inode) w,
                LATERAL (VALUES (1::int8, s.data_length, w.length), (2, s.used_space, w.space),
                                (3, s.used_inodes, w.entries)) AS v (which, has, should)
          WHERE s.inode = ANY (_page) AND v.has <> v.should
-           AND EXISTS (SELECT FROM public.jfs_node n WHERE n.inode = s.inode AND n.type = 2);
+           AND EXISTS (SELECT FROM public.jfs_node n
+                        WHERE n.inode = s.inode AND n.type = 2 AND n.parent <= tarn_1.trash());
     END IF;
     kind := 'next';
     key := CASE WHEN _only IS NULL AND cardinality(_page) = _limit THEN _page[_limit] END;
@@ -353,34 +369,53 @@ END $$;
 
 -- The counters of the volume: key 1 inodes, 2 space. Neither root counts.
 CREATE FUNCTION tarn_1.check_usage(_after int8, _limit int4, _only int8[])
-RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text)
+RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text, stamp int8)
 LANGUAGE sql STABLE AS $$
     WITH total AS (
         SELECT count(*) AS inodes,
                coalesce(sum(CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END),
-                        0)::int8 AS space
+                        0)::int8 AS space,
+               max(n.ctime) AS newest
           FROM public.jfs_node n WHERE n.inode NOT IN (1, tarn_1.trash())
     )
-    SELECT 'usage', 0::int8, v.which, coalesce(c.value, 0), v.should, v.name
+    SELECT 'usage', 0::int8, v.which, coalesce(c.value, 0), v.should, v.name,
+           t.newest
       FROM total t,
            LATERAL (VALUES (1::int8, 'totalInodes', t.inodes), (2, 'usedSpace', t.space))
                AS v (which, name, should)
            LEFT JOIN public.jfs_counter c ON c.name = v.name
      WHERE coalesce(c.value, 0) <> v.should
     UNION ALL
-    SELECT 'next', NULL, NULL, NULL, NULL, NULL
+    SELECT 'next', NULL, NULL, NULL, NULL, NULL, NULL
 $$;
+
+-- When anything below a directory, or itself, changed last.
+CREATE FUNCTION tarn_1.tree_newest(_dir int8) RETURNS int8
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (WITH RECURSIVE below (dir) AS (
+                SELECT _dir
+                UNION
+                SELECT e.inode FROM below JOIN public.jfs_edge e ON e.parent = below.dir
+                 WHERE e.type = 2
+            )
+            SELECT greatest(max(n.ctime), (SELECT d.ctime FROM public.jfs_node d
+                                            WHERE d.inode = _dir))
+              FROM below JOIN public.jfs_edge e ON e.parent = below.dir
+                         JOIN public.jfs_node n ON n.inode = e.inode);
+END $$;
 
 -- Directory quotas: key 1 space, 2 inodes.
 CREATE FUNCTION tarn_1.check_quotas(_after int8, _limit int4, _only int8[])
-RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text)
+RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text, stamp int8)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     _page int8[] := coalesce(_only, ARRAY(SELECT q.inode FROM public.jfs_dir_quota q
                                            WHERE q.inode > _after ORDER BY q.inode LIMIT _limit));
 BEGIN
     RETURN QUERY
-    SELECT 'quota', q.inode, v.which, v.has, v.should, (ARRAY['space', 'inodes'])[v.which]
+    SELECT 'quota', q.inode, v.which, v.has, v.should, (ARRAY['space', 'inodes'])[v.which],
+           tarn_1.tree_newest(q.inode)
       FROM public.jfs_dir_quota q CROSS JOIN LATERAL tarn_1.tree_size(q.inode) w,
            LATERAL (VALUES (1::int8, q.used_space, w.space), (2, q.used_inodes, w.entries))
                AS v (which, has, should)
