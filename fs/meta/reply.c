@@ -122,6 +122,12 @@ static void take_usage(struct meta *meta, const struct pg_result *answer)
         usage_add(&meta->usage, deltas, count);
 }
 
+void reply_usage(struct meta *meta, const struct pg_result *answer)
+{
+    const struct node_attr nobody = {.ino = 0};
+    take_usage(meta, answer, REPLY_NOBODY, &nobody);
+}
+
 enum rc reply_mutation(struct meta *meta, const struct call *call, const char *verb, ino_num ino,
                        struct node_attr *out, struct err *e)
 {

@@ -41,4 +41,7 @@ MUST_CHECK enum rc reply_doubted(struct meta *meta, struct lane *doubt, const st
                                  const char *verb, ino_num ino, struct node_attr *out,
                                  struct err *e);
 
+/* Take in the usage of an answer that is no row of attributes. */
+void reply_usage(struct meta *meta, const struct pg_result *answer);
+
 #endif

@@ -1,0 +1,645 @@
+-- Whole trees: removing them, cloning them, adding them up.
+--
+-- A tree is too large for one transaction, so a client walks it and each call here does one page of
+-- one directory. What a call answers beside its stored reply (which directories come next) is read
+-- from the state after it, so the same call again answers the same or something newer.
+--
+-- These come through .control, where the kernel has checked nothing: permissions are checked here.
+
+-- A usage array with one quadruple for each directory and one for each owner ({-1, uid, …} and
+-- {-2, gid, …}).
+CREATE FUNCTION tarn_1.usage_merged(_usage int8[]) RETURNS int8[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT _usage[1:2] || coalesce((
+        SELECT array_agg(p.v ORDER BY m.key, m.who, p.at)
+          FROM (SELECT _usage[i] AS key, CASE WHEN _usage[i] < 0 THEN _usage[i + 1] END AS who,
+                       sum(_usage[i + 1])::int8 AS one, sum(_usage[i + 2])::int8 AS two,
+                       sum(_usage[i + 3])::int8 AS three
+                  FROM generate_series(3, cardinality(_usage) - 3, 4) AS i GROUP BY 1, 2) AS m,
+               unnest(ARRAY[m.key, coalesce(m.who, m.one), m.two, m.three])
+                   WITH ORDINALITY AS p (v, at)), '{}')
+$$;
+
+-- The refusal of somebody who wants to make or remove names in the directory _d, else 0.
+CREATE FUNCTION tarn_1.change_error(_d tarn.reply, _uid int8, _gids int8[]) RETURNS int4
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN CASE WHEN _d.err <> 0 THEN _d.err
+                WHEN _d.type <> 2 THEN 20
+                WHEN _uid = 0 THEN 0
+                ELSE tarn_1.access(_d.ino, _uid, _gids, 3) END;
+END $$;
+
+-- Whether a sticky directory keeps _uid from removing what belongs to _owner.
+CREATE FUNCTION tarn_1.is_sticky_for(_d tarn.reply, _owner int8, _uid int8) RETURNS bool
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT _uid <> 0 AND _d.mode & 512 <> 0 AND _uid <> _d.uid AND _uid <> _owner
+$$;
+
+----------------------------------------------------------------------------------------- remove
+
+-- How rmr removes: 1 not into the trash; 2 in a detached tree, where nobody's flags or permissions
+-- count, for nobody can reach it.
+--
+-- Remove one page of a directory's files: of the _limit first names those that are no directories.
+-- With the last page, when no directory is among it, the directory itself is locked along, in the
+-- order of inodes, because it goes next. The reply: length how many names went, nlink 0 when nothing
+-- was left behind.
+CREATE FUNCTION tarn_1.rmr_files(_sid int8, _op int8, _d tarn.reply, _limit int4, _mode int4,
+                                 _uid int8, _gids int8[], _opened int8[]) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _flags  tarn.volume_flags := tarn_1.flags();
+    _page   public.jfs_edge[];
+    _e      public.jfs_edge;
+    _n      tarn.reply;
+    _r      tarn.reply;
+    _now    int8 := tarn_1.clock_us();
+    _usage  int8[] := '{0,0}';
+    _names  text[] := '{}';
+    _inodes int8[] := '{}';
+    _count  int8 := 0;
+    _is_all bool;
+BEGIN
+    SELECT array_agg(p ORDER BY p.name) INTO _page
+      FROM (SELECT * FROM public.jfs_edge WHERE parent = _d.ino ORDER BY name LIMIT _limit) AS p;
+    _page := coalesce(_page, '{}');
+    SELECT cardinality(_page) < _limit AND coalesce(bool_and(e.type <> 2), true),
+           array_agg(e.inode) FILTER (WHERE e.type <> 2)
+      INTO _is_all, _inodes FROM unnest(_page) AS e;
+    IF _is_all THEN
+        _inodes := _inodes || _d.ino;
+    END IF;
+    PERFORM FROM public.jfs_node WHERE inode = ANY (_inodes) ORDER BY inode FOR UPDATE;
+    IF _inodes[1] <> _d.ino AND _mode & 2 = 0 THEN
+        IF tarn_1.change_error(_d, _uid, _gids) <> 0 THEN
+            RETURN tarn_1.refuse(tarn_1.change_error(_d, _uid, _gids));
+        ELSIF _d.flags & 3 <> 0
+              OR EXISTS (SELECT FROM public.jfs_node
+                          WHERE inode = ANY (_inodes) AND inode <> _d.ino AND flags & 3 <> 0) THEN
+            RETURN tarn_1.refuse(1);
+        ELSIF EXISTS (SELECT FROM public.jfs_node WHERE inode = ANY (_inodes) AND inode <> _d.ino
+                         AND tarn_1.is_sticky_for(_d, uid::int8 & 4294967295, _uid)) THEN
+            RETURN tarn_1.refuse(13);
+        END IF;
+    END IF;
+
+    _inodes := '{}';
+    FOREACH _e IN ARRAY _page LOOP
+        CONTINUE WHEN _e.type = 2;
+        _n := tarn_1.getattr(_e.inode);
+        IF _mode & 1 <> 0 THEN
+            _n.flags := _n.flags | 32; -- as if it were marked to skip the trash
+        END IF;
+        _r := tarn_1.discard(_sid, _e, _n, _opened, _now);
+        CONTINUE WHEN _r.err IS NULL; -- the name was taken away or leads elsewhere now
+        _usage := ARRAY[_usage[1] + _r.usage[1], _usage[2] + _r.usage[2]]
+                  || _usage[3:] || _r.usage[3:];
+        _count := _count + 1;
+        IF _flags.change_log THEN
+            _names := _names || tarn_1.log_name(_e.name);
+            _inodes := _inodes || _e.inode;
+        END IF;
+    END LOOP;
+    IF _count > 0 AND NOT _is_all THEN
+        PERFORM tarn_1.touch_directory(_d.ino, 0, _now);
+    END IF;
+    IF _flags.change_log AND _count > 0 THEN
+        PERFORM tarn_1.log_change(_sid, _op, format(
+            'UNLINKBATCH(%s,%s,%s,%s):%s', _d.ino, array_to_string(_names, ','),
+            CASE WHEN _mode & 1 <> 0 OR _d.ino >= tarn_1.trash() OR _flags.trash_days = 0 THEN 0
+                 ELSE (tarn_1.trash_hour(_now)).hour END,
+            _d.ino < tarn_1.trash(), array_to_string(_inodes, ',')));
+    END IF;
+    _r := tarn_1.refuse(0);
+    _r.length := _count;
+    _r.nlink := CASE WHEN _is_all THEN 0 ELSE 1 END;
+    _r.usage := tarn_1.usage_merged(_usage);
+    RETURN _r;
+END $$;
+
+-- The end of a clone that nobody wants: its top has no edge.
+CREATE FUNCTION tarn_1.drop_detached(_sid int8, _op int8, _n tarn.reply) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _flags tarn.volume_flags := tarn_1.flags();
+BEGIN
+    DELETE FROM public.jfs_detached_node WHERE inode = _n.ino;
+    IF NOT FOUND THEN
+        RETURN tarn_1.refuse(2); -- it was attached meanwhile, or somebody else cleans it up
+    END IF;
+    DELETE FROM public.jfs_dir_stats WHERE inode = _n.ino;
+    DELETE FROM public.jfs_xattr WHERE inode = _n.ino;
+    DELETE FROM public.jfs_node WHERE inode = _n.ino;
+    IF _flags.change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, format('CLEANUP(%s)', _n.ino));
+    END IF;
+    _n.usage := '{-4096,-1}'::int8[];
+    IF _flags.owner_quota THEN
+        _n.usage := _n.usage || ARRAY[-1, _n.uid, -4096, -1, -2, _n.gid, -4096, -1];
+    END IF;
+    RETURN _n;
+END $$;
+
+-- Remove a directory that was emptied. _d is locked; ENOTEMPTY when something was made in it.
+CREATE FUNCTION tarn_1.rmr_directory(_sid int8, _op int8, _parent int8, _d tarn.reply, _mode int4,
+                                     _uid int8, _gids int8[]) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _p   tarn.reply;
+    _e   public.jfs_edge;
+    _r   tarn.reply;
+    _now int8 := tarn_1.clock_us();
+BEGIN
+    IF tarn_1.has_children(_d.ino) THEN
+        RETURN tarn_1.refuse(39);
+    ELSIF _parent = 0 THEN
+        RETURN tarn_1.drop_detached(_sid, _op, _d);
+    END IF;
+    _p := tarn_1.getattr(_parent);
+    IF _mode & 2 = 0 AND tarn_1.change_error(_p, _uid, _gids) <> 0 THEN
+        RETURN tarn_1.refuse(tarn_1.change_error(_p, _uid, _gids));
+    ELSIF _mode & 2 = 0 AND (_p.flags | _d.flags) & 3 <> 0 THEN
+        RETURN tarn_1.refuse(1);
+    ELSIF _mode & 2 = 0 AND tarn_1.is_sticky_for(_p, _d.uid, _uid) THEN
+        RETURN tarn_1.refuse(13);
+    END IF;
+    SELECT * INTO _e FROM public.jfs_edge WHERE inode = _d.ino AND parent = _parent;
+    IF _mode & 1 <> 0 THEN
+        _d.flags := _d.flags | 32;
+    END IF;
+    _r := tarn_1.discard(_sid, _e, _d, '{}', _now);
+    IF _r.err IS NULL THEN
+        RETURN tarn_1.refuse(2);
+    END IF;
+    PERFORM tarn_1.touch_directory(_parent, -1, _now);
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, format('RMDIR(%s,%s,%s):%s', _parent,
+            tarn_1.log_name(_e.name), CASE WHEN _r.nlink > 0 THEN _r.parent ELSE 0 END, _d.ino));
+    END IF;
+    RETURN _r;
+END $$;
+
+CREATE FUNCTION tarn_1.rmr_page(_sid int8, _op int8, _parent int8, _dir int8, _limit int4,
+                                _mode int4, _uid int8, _gids int8[], _opened int8[])
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _d    tarn.reply := tarn_1.getattr(_dir);
+    _r    tarn.reply;
+    _gone tarn.reply;
+BEGIN
+    IF _d.err <> 0 OR _d.type <> 2 THEN
+        RETURN tarn_1.refuse(CASE WHEN _d.err <> 0 THEN _d.err ELSE 20 END);
+    ELSIF _dir >= tarn_1.trash() AND _uid <> 0 OR _mode & 1 <> 0 AND _uid <> 0
+          OR _dir <= 1 OR _parent > tarn_1.trash() AND _uid <> 0 THEN
+        RETURN tarn_1.refuse(1);
+    -- Somebody may have moved the directory away since it was found below what is to be removed.
+    ELSIF _parent = 0 AND NOT EXISTS (SELECT FROM public.jfs_detached_node WHERE inode = _dir)
+          OR _parent <> 0 AND _dir <> tarn_1.trash()
+             AND NOT EXISTS (SELECT FROM public.jfs_edge WHERE inode = _dir AND parent = _parent)
+    THEN
+        RETURN tarn_1.refuse(2);
+    END IF;
+    _r := tarn_1.rmr_files(_sid, _op, _d, _limit, _mode, _uid, _gids, _opened);
+    IF _r.err <> 0 OR _r.nlink <> 0 OR _dir >= tarn_1.trash() THEN
+        RETURN _r;
+    END IF;
+    _gone := tarn_1.rmr_directory(_sid, _op, _parent, tarn_1.getattr(_dir), _mode, _uid, _gids);
+    IF _gone.err = 39 THEN
+        _r.nlink := 1;
+    ELSIF _gone.err <> 0 AND _r.length > 0 THEN
+        _r.nlink := 1; -- what is done is done and counted; the next call tells the refusal
+    ELSIF _gone.err <> 0 THEN
+        RETURN _gone;
+    ELSE
+        _r.length := _r.length + 1;
+        _r.usage := tarn_1.usage_merged(
+            ARRAY[_r.usage[1] + _gone.usage[1], _r.usage[2] + _gone.usage[2]]
+            || _r.usage[3:] || _gone.usage[3:]);
+    END IF;
+    RETURN _r;
+END $$;
+
+-- Remove one page of directory _dir, which is in _parent (0: the top of a detached tree), and with
+-- the last page the directory itself. dirs: what is left to be removed first. Nothing of the trash
+-- itself goes but what is in its hours.
+CREATE FUNCTION tarn_1.rmr(_sid int8, _lane int4, _op int8, _parent int8, _dir int8, _limit int4,
+                           _mode int4, _uid int8, _gids int8[], _opened int8[])
+RETURNS TABLE (err int4, usage int8[], removed int8, is_gone bool, dirs int8[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    IF _r.err IS NULL THEN
+        _r := tarn_1.lane_end(_sid, _lane, _op, tarn_1.rmr_page(_sid, _op, _parent, _dir, _limit,
+                                                               _mode, _uid, _gids, _opened));
+    END IF;
+    err := _r.err;
+    usage := _r.usage;
+    removed := _r.length;
+    is_gone := _r.nlink = 0;
+    IF err = 0 AND NOT is_gone THEN
+        dirs := (SELECT array_agg(p.inode) FILTER (WHERE p.type = 2)
+                   FROM (SELECT e.inode, e.type FROM public.jfs_edge AS e
+                          WHERE e.parent = _dir ORDER BY e.name LIMIT _limit) AS p);
+    END IF;
+    RETURN NEXT;
+END $$;
+
+------------------------------------------------------------------------------------------ clone
+
+-- How clone copies: 1 keeps owner, mode and times.
+--
+-- Make the inodes _new after _src, which are locked: nodes below _parent with all that belongs to
+-- them but the edges. Directories are made empty. Returns the usage, entries of _parent included.
+CREATE FUNCTION tarn_1.clone_nodes(_src int8[], _new int8[], _parent int8, _cmode int4,
+                                   _umask int4, _uid int8, _gid int8, _now int8) RETURNS int8[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    _is_kept bool := _cmode & 1 <> 0;
+    _usage   int8[];
+    _slice   record;
+BEGIN
+    INSERT INTO public.jfs_node (inode, type, flags, mode, uid, gid, atime, mtime, ctime,
+                                 atimensec, mtimensec, ctimensec, nlink, length, rdev, parent,
+                                 access_acl_id, default_acl_id, tier_id)
+    SELECT m.ino, n.type, n.flags, CASE WHEN _is_kept THEN n.mode ELSE n.mode & ~_umask END,
+           CASE WHEN _is_kept THEN n.uid::int8 ELSE _uid END,
+           CASE WHEN _is_kept THEN n.gid::int8 ELSE _gid END,
+           CASE WHEN _is_kept THEN n.atime ELSE _now END,
+           CASE WHEN _is_kept THEN n.mtime ELSE _now END,
+           CASE WHEN _is_kept THEN n.ctime ELSE _now END,
+           CASE WHEN _is_kept THEN n.atimensec ELSE 0 END,
+           CASE WHEN _is_kept THEN n.mtimensec ELSE 0 END,
+           CASE WHEN _is_kept THEN n.ctimensec ELSE 0 END,
+           CASE n.type WHEN 2 THEN 2 ELSE 1 END, n.length, coalesce(n.rdev, 0), _parent,
+           coalesce(n.access_acl_id, 0), coalesce(n.default_acl_id, 0), coalesce(n.tier_id, 0)
+      FROM unnest(_src, _new) AS m (src, ino) JOIN public.jfs_node AS n ON n.inode = m.src;
+    INSERT INTO public.jfs_symlink (inode, target)
+    SELECT m.ino, s.target
+      FROM unnest(_src, _new) AS m (src, ino) JOIN public.jfs_symlink AS s ON s.inode = m.src;
+    INSERT INTO public.jfs_xattr (inode, name, value)
+    SELECT m.ino, x.name, x.value
+      FROM unnest(_src, _new) AS m (src, ino) JOIN public.jfs_xattr AS x ON x.inode = m.src;
+    INSERT INTO public.jfs_dir_stats (inode, data_length, used_space, used_inodes)
+    SELECT n.inode, 0, 0, 0 FROM public.jfs_node AS n WHERE n.inode = ANY (_new) AND n.type = 2;
+
+    -- A compaction that comes between would take back the references that are added here.
+    PERFORM FROM public.jfs_chunk AS c
+      WHERE c.inode = ANY (_src) ORDER BY c.inode, c.indx FOR UPDATE;
+    INSERT INTO public.jfs_chunk (inode, indx, slices)
+    SELECT m.ino, c.indx, c.slices
+      FROM unnest(_src, _new) AS m (src, ino) JOIN public.jfs_chunk AS c ON c.inode = m.src;
+    FOR _slice IN
+        SELECT tarn_1.be8(c.slices, r.at + 4) AS id, tarn_1.be4(c.slices, r.at + 12) AS size,
+               count(*) AS records
+          FROM (SELECT k.slices || ''::bytea AS slices
+                  FROM public.jfs_chunk AS k WHERE k.inode = ANY (_new) OFFSET 0) AS c,
+               generate_series(0, octet_length(c.slices) - 24, 24) AS r (at)
+         GROUP BY 1, 2 ORDER BY 1, 2
+    LOOP
+        UPDATE public.jfs_chunk_ref SET refs = refs + _slice.records
+         WHERE chunkid = _slice.id AND size = _slice.size AND _slice.id > 0;
+    END LOOP;
+
+    SELECT ARRAY[sum(s.space), count(*), _parent, sum(s.bytes), sum(s.space), count(*)]::int8[]
+      INTO _usage
+      FROM (SELECT CASE n.type WHEN 1 THEN n.length ELSE 0 END AS bytes,
+                   CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END AS space
+              FROM public.jfs_node AS n WHERE n.inode = ANY (_new)) AS s;
+    IF (tarn_1.flags()).owner_quota THEN
+        _usage := _usage || coalesce((
+            SELECT array_agg(p.v ORDER BY n.inode, t.kind, p.at)
+              FROM public.jfs_node AS n,
+                   (VALUES (-1), (-2)) AS t (kind),
+                   unnest(ARRAY[t.kind, CASE t.kind WHEN -1 THEN n.uid ELSE n.gid END::int8
+                                        & 4294967295,
+                                CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END, 1])
+                       WITH ORDINALITY AS p (v, at)
+             WHERE n.inode = ANY (_new)), '{}');
+    END IF;
+    RETURN tarn_1.usage_merged(_usage);
+END $$;
+
+-- The refusal of a clone of _src to _name in _parent, else 0. The directory is held.
+CREATE FUNCTION tarn_1.clone_error(_n tarn.reply, _parent int8, _name bytea, _uid int8,
+                                   _gids int8[], _space int8, _inodes int8) RETURNS int4
+LANGUAGE plpgsql AS $$
+DECLARE
+    _flags tarn.volume_flags := tarn_1.flags();
+    _p     tarn.reply;
+    _err   int4;
+BEGIN
+    IF tarn_1.name_error(_name) <> 0 THEN
+        RETURN tarn_1.name_error(_name);
+    ELSIF _n.ino >= tarn_1.trash() OR _n.parent >= tarn_1.trash()
+          OR tarn_1.is_trash_name(_parent, _name) THEN
+        RETURN 1;
+    ELSIF tarn_1.is_dots(_name) THEN
+        RETURN 17;
+    END IF;
+    _p := tarn_1.hold_parent(_parent);
+    _err := CASE WHEN _p.err = 0 AND _uid <> 0 THEN tarn_1.access(_n.ino, _uid, _gids, 4)
+                 ELSE _p.err END;
+    IF _err = 0 THEN
+        _err := tarn_1.change_error(_p, _uid, _gids);
+    END IF;
+    IF _err <> 0 THEN
+        RETURN _err;
+    ELSIF _p.flags & 1 <> 0 THEN
+        RETURN 1;
+    ELSIF EXISTS (SELECT FROM public.jfs_edge WHERE parent = _parent AND name = _name) THEN
+        RETURN 17;
+    -- A directory cannot be cloned into itself: the walk would never end.
+    ELSIF _n.type = 2 AND tarn_1.loop_error(_parent, _n.ino) <> 0 THEN
+        RETURN 22;
+    ELSIF _flags.dir_quota OR _flags.owner_quota THEN
+        RETURN tarn_1.quota_error(_parent, _uid, _gids[1], _space, _inodes);
+    END IF;
+    RETURN 0;
+END $$;
+
+CREATE FUNCTION tarn_1.log_clone(_sid int8, _op int8, _src int8, _parent int8, _name bytea,
+                                 _ino int8, _cmode int4, _umask int4, _top bool) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, format('CLONE(%s,%s,%s,%s,%s,%s,%s):%s', _src, _parent,
+            tarn_1.log_name(_name), _ino, _cmode, _umask, _top, _ino));
+    END IF;
+END $$;
+
+CREATE FUNCTION tarn_1.clone_top(_sid int8, _op int8, _src int8, _parent int8, _name bytea,
+                                 _ino int8, _cmode int4, _umask int4, _uid int8, _gids int8[],
+                                 _space int8, _inodes int8) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _n     tarn.reply := tarn_1.getattr(_src);
+    _now   int8 := tarn_1.clock_us();
+    _err   int4;
+    _usage int8[];
+    _r     tarn.reply;
+BEGIN
+    IF _n.err <> 0 THEN
+        RETURN _n;
+    END IF;
+    _err := tarn_1.clone_error(_n, _parent, _name, _uid, _gids, _space, _inodes);
+    IF _err <> 0 THEN
+        RETURN tarn_1.refuse(_err);
+    END IF;
+    _n := tarn_1.lock_node(_src);
+    IF _n.err <> 0 OR _n.nlink = 0 THEN
+        RETURN tarn_1.refuse(2);
+    END IF;
+    IF _n.type <> 2 THEN
+        _r := tarn_1.add_edge(_parent, _name, _ino, _n.type);
+        IF _r.err IS NOT NULL THEN
+            RETURN tarn_1.refuse(17);
+        END IF;
+    END IF;
+    _usage := tarn_1.clone_nodes(ARRAY[_src], ARRAY[_ino], _parent, _cmode, _umask, _uid,
+                                 _gids[1], _now);
+    IF _n.type = 2 THEN
+        -- It is no entry of _parent before it is attached.
+        INSERT INTO public.jfs_detached_node (inode, added) VALUES (_ino, _now / 1000000);
+        _usage := tarn_1.usage_merged(_usage || ARRAY[_parent, 0, -4096, -1]);
+    ELSE
+        PERFORM tarn_1.touch_directory(_parent, 0, _now);
+    END IF;
+    PERFORM tarn_1.log_clone(_sid, _op, _src, _parent, _name, _ino, _cmode, _umask, true);
+    _r := tarn_1.getattr(_ino);
+    _r.usage := _usage;
+    RETURN _r;
+END $$;
+
+-- Begin to clone _src: a file is done with this; a directory is made, empty and detached. _space
+-- and _inodes: what the whole tree will need.
+CREATE FUNCTION tarn_1.clone(_sid int8, _lane int4, _op int8, _src int8, _parent int8,
+                             _name bytea, _ino int8, _cmode int4, _umask int4, _uid int8,
+                             _gids int8[], _space int8, _inodes int8) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    IF _r.err IS NULL THEN
+        _r := tarn_1.lane_end(_sid, _lane, _op, tarn_1.clone_top(
+            _sid, _op, _src, _parent, _name, _ino, _cmode, _umask, _uid, _gids, _space, _inodes));
+    END IF;
+    RETURN _r;
+END $$;
+
+-- The reply: length how many entries were looked at, less than asked for at the end.
+CREATE FUNCTION tarn_1.clone_page(_sid int8, _op int8, _src int8, _dst int8, _after bytea,
+                                  _inos int8[], _cmode int4, _umask int4, _uid int8, _gids int8[])
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _now  int8 := tarn_1.clock_us();
+    _from int8[];
+    _to   int8[];
+    _name bytea[];
+    _type int4[];
+    _r    tarn.reply;
+BEGIN
+    _r := tarn_1.getattr(_src);
+    IF _r.err <> 0 THEN
+        RETURN _r;
+    ELSIF _uid <> 0 AND tarn_1.access(_src, _uid, _gids, 5) <> 0 THEN
+        RETURN tarn_1.refuse(13);
+    END IF;
+    -- Held, so that nobody cleans the tree up meanwhile.
+    PERFORM FROM public.jfs_node WHERE inode = _dst FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN tarn_1.refuse(2);
+    END IF;
+    SELECT coalesce(array_agg(p.inode ORDER BY p.name), '{}') INTO _from
+      FROM (SELECT e.inode, e.name FROM public.jfs_edge AS e
+             WHERE e.parent = _src AND e.name > _after
+             ORDER BY e.name LIMIT cardinality(_inos)) AS p;
+    PERFORM FROM public.jfs_node WHERE inode = ANY (_from) ORDER BY inode FOR NO KEY UPDATE;
+    _r := tarn_1.refuse(0);
+    _r.length := cardinality(_from);
+    -- What has left the directory while we waited is left out.
+    SELECT array_agg(q.inode), array_agg(_inos[q.at]), array_agg(q.name), array_agg(q.type)
+      INTO _from, _to, _name, _type
+      FROM (SELECT e.inode, e.name, e.type, row_number() OVER (ORDER BY e.name) AS at
+              FROM public.jfs_edge AS e JOIN public.jfs_node AS n ON n.inode = e.inode
+             WHERE e.parent = _src AND e.name > _after AND e.inode = ANY (_from)
+             ORDER BY e.name LIMIT cardinality(_inos)) AS q;
+    IF _from IS NULL THEN
+        RETURN _r;
+    END IF;
+    IF _uid <> 0 AND EXISTS (SELECT FROM unnest(_from) AS f (ino)
+                              WHERE tarn_1.access(f.ino, _uid, _gids, 4) <> 0) THEN
+        RETURN tarn_1.refuse(13);
+    END IF;
+    INSERT INTO public.jfs_edge (parent, name, inode, type)
+    SELECT _dst, m.name, m.ino, m.type
+      FROM unnest(_name, _to, _type) AS m (name, ino, type) ORDER BY m.name;
+    _r.usage := tarn_1.clone_nodes(_from, _to, _dst, _cmode, _umask, _uid, _gids[1], _now);
+    UPDATE public.jfs_node SET nlink = nlink + d.dirs
+      FROM (SELECT count(*) AS dirs FROM unnest(_type) AS t (type) WHERE t.type = 2) AS d
+     WHERE inode = _dst AND d.dirs > 0;
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_clone(_sid, _op, _from[i], _dst, _name[i], _to[i], _cmode, _umask, false)
+           FROM generate_series(1, cardinality(_from)) AS i;
+    END IF;
+    RETURN _r;
+END $$;
+
+-- Clone the entries of directory _src behind the name _after into _dst, a directory of a detached
+-- tree, as many as there are numbers in _inos. seen is how many were looked at: fewer than that at
+-- the end. last is the last name that was cloned. dirs are the directories to go on with, each as
+-- source and clone.
+CREATE FUNCTION tarn_1.clone_entries(_sid int8, _lane int4, _op int8, _src int8, _dst int8,
+                                     _after bytea, _inos int8[], _cmode int4, _umask int4,
+                                     _uid int8, _gids int8[])
+RETURNS TABLE (err int4, usage int8[], seen int8, made int8, last bytea, dirs int8[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    IF _r.err IS NULL THEN
+        _r := tarn_1.lane_end(_sid, _lane, _op, tarn_1.clone_page(
+            _sid, _op, _src, _dst, _after, _inos, _cmode, _umask, _uid, _gids));
+    END IF;
+    err := _r.err;
+    usage := _r.usage;
+    seen := _r.length;
+    IF err = 0 THEN
+        SELECT count(*), max(d.name) INTO made, last
+          FROM (SELECT e.name, e.inode FROM public.jfs_edge AS e
+                 WHERE e.parent = _dst AND e.name > _after ORDER BY e.name
+                 LIMIT cardinality(_inos)) AS d
+         WHERE d.inode = ANY (_inos);
+        dirs := (SELECT array_agg(p.v ORDER BY d.name, p.at)
+                   FROM public.jfs_edge AS d
+                        JOIN public.jfs_edge AS s ON s.parent = _src AND s.name = d.name,
+                        unnest(ARRAY[s.inode, d.inode]) WITH ORDINALITY AS p (v, at)
+                  WHERE d.parent = _dst AND d.name > _after AND d.name <= last
+                    AND d.inode = ANY (_inos) AND d.type = 2 AND s.type = 2);
+    END IF;
+    RETURN NEXT;
+END $$;
+
+CREATE FUNCTION tarn_1.attach_tree(_sid int8, _op int8, _ino int8, _parent int8, _name bytea)
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _p tarn.reply := tarn_1.lock_node(_parent);
+    _r tarn.reply;
+BEGIN
+    IF _p.err <> 0 OR _p.type <> 2 OR _p.parent >= tarn_1.trash() OR _p.flags & 1 <> 0 THEN
+        RETURN tarn_1.refuse(CASE WHEN _p.err = 0 AND _p.type <> 2 THEN 20
+                                  WHEN _p.err <> 0 OR _p.parent >= tarn_1.trash() THEN 2 ELSE 1 END);
+    END IF;
+    DELETE FROM public.jfs_detached_node WHERE inode = _ino;
+    IF NOT FOUND THEN
+        RETURN tarn_1.refuse(2);
+    END IF;
+    _r := tarn_1.add_edge(_parent, _name, _ino, 2);
+    IF _r.err IS NOT NULL THEN
+        INSERT INTO public.jfs_detached_node (inode, added)
+        VALUES (_ino, tarn_1.clock_us() / 1000000);
+        RETURN tarn_1.refuse(17);
+    END IF;
+    PERFORM tarn_1.touch_directory(_parent, 1, tarn_1.clock_us());
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, format('ATTACH(%s,%s,%s)', _ino, _parent,
+                                                    tarn_1.log_name(_name)));
+    END IF;
+    _r := tarn_1.getattr(_ino);
+    _r.usage := ARRAY[0, 0, _parent, 0, 4096, 1];
+    RETURN _r;
+END $$;
+
+-- The end of a clone: its tree gets its name.
+CREATE FUNCTION tarn_1.attach(_sid int8, _lane int4, _op int8, _ino int8, _parent int8,
+                              _name bytea) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    IF _r.err IS NULL THEN
+        _r := tarn_1.lane_end(_sid, _lane, _op,
+                              tarn_1.attach_tree(_sid, _op, _ino, _parent, _name));
+    END IF;
+    RETURN _r;
+END $$;
+
+------------------------------------------------------------------------------------------- sums
+
+-- What is directly in each of the directories, and which directories are among it. From the
+-- statistics that the volume keeps where it keeps them, unless _strict. A directory that is gone is
+-- left out.
+CREATE FUNCTION tarn_1.tree_sums(_dirs int8[], _strict bool)
+RETURNS TABLE (dir int8, files int8, folders int8, length int8, space int8, children int8[])
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    _fast  bool := NOT _strict AND (tarn_1.flags()).dir_stats;
+    _stats public.jfs_dir_stats;
+    _links int4;
+BEGIN
+    FOREACH dir IN ARRAY _dirs LOOP
+        SELECT n.nlink INTO _links FROM public.jfs_node AS n WHERE n.inode = dir AND n.type = 2;
+        CONTINUE WHEN NOT FOUND;
+        IF _fast THEN
+            SELECT * INTO _stats FROM public.jfs_dir_stats AS s WHERE s.inode = dir;
+        END IF;
+        IF _fast AND FOUND THEN
+            children := NULL;
+            -- The trash does not count its directories in nlink.
+            IF _links > 2 OR dir >= tarn_1.trash() THEN
+                SELECT array_agg(e.inode) INTO children
+                  FROM public.jfs_edge AS e WHERE e.parent = dir AND e.type = 2;
+            END IF;
+            folders := coalesce(cardinality(children), 0);
+            files := greatest(_stats.used_inodes - folders, 0);
+            length := _stats.data_length;
+            space := _stats.used_space;
+        ELSE
+            SELECT count(*) FILTER (WHERE n.type <> 2), count(*) FILTER (WHERE n.type = 2),
+                   coalesce(sum(n.length) FILTER (WHERE n.type = 1), 0)::int8,
+                   coalesce(sum(CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END),
+                            0)::int8,
+                   array_agg(n.inode) FILTER (WHERE n.type = 2)
+              INTO files, folders, length, space, children
+              FROM public.jfs_edge AS e JOIN public.jfs_node AS n ON n.inode = e.inode
+             WHERE e.parent = dir;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- Every path of an inode, at most _limit.
+CREATE FUNCTION tarn_1.paths(_ino int8, _limit int4) RETURNS TABLE (path bytea)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    _edge record;
+    _dir  record;
+BEGIN
+    IF _ino = 1 OR _ino = tarn_1.trash() THEN
+        RETURN QUERY SELECT p.path FROM tarn_1.path(_ino) AS p;
+        RETURN;
+    END IF;
+    FOR _edge IN SELECT e.parent, e.name FROM public.jfs_edge AS e
+                  WHERE e.inode = _ino ORDER BY e.parent, e.name LIMIT _limit LOOP
+        SELECT * INTO _dir FROM tarn_1.path(_edge.parent);
+        CONTINUE WHEN _dir.err <> 0;
+        path := CASE _dir.path WHEN '\x2f'::bytea THEN ''::bytea ELSE _dir.path END
+                || '\x2f'::bytea || _edge.name;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- The locks on an inode: flock(2)'s have a kind (82 R, 87 W) and no records, fcntl(2)'s the reverse.
+CREATE FUNCTION tarn_1.locks_of(_ino int8)
+RETURNS TABLE (sid int8, owner int8, kind int4, records bytea)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY SELECT f.sid, f.owner, f.ltype, NULL::bytea
+                   FROM public.jfs_flock AS f WHERE f.inode = _ino ORDER BY f.sid, f.owner;
+    RETURN QUERY SELECT p.sid, p.owner, NULL::int4, p.records
+                   FROM public.jfs_plock AS p WHERE p.inode = _ino ORDER BY p.sid, p.owner;
+END $$;
