@@ -355,6 +355,33 @@ void block_cache_keep(struct block_cache *c, struct block_id block, const uint8_
         disk_cache_put(c->disk, block, plain);
 }
 
+enum rc block_cache_warm(struct block_cache *c, struct block_id block, struct block_sums sums,
+                         uint64_t deadline_ms, struct err *e)
+{
+    if (block_cache_has(c, block))
+        return RC_OK;
+    auto_free uint8_t *plain = malloc(block.size);
+    if (!plain)
+        return err_fail(e, RC_NO_SPACE, "could not allocate a block of %u bytes", block.size);
+    if (block_cache_read(c, block, sums, 0, block.size, plain, deadline_ms, e))
+        return e->code;
+    /* The keepers may have been too busy to take it, or be at it: the same bytes either way. */
+    if (c->disk && !disk_cache_has(c->disk, block))
+        disk_cache_put(c->disk, block, plain);
+    return RC_OK;
+}
+
+bool block_cache_has(struct block_cache *c, struct block_id block)
+{
+    return c->disk && disk_cache_has(c->disk, block);
+}
+
+void block_cache_evict(struct block_cache *c, struct block_id block)
+{
+    if (c->disk)
+        disk_cache_evict(c->disk, block);
+}
+
 void block_cache_usage(struct block_cache *c, uint64_t *bytes, uint64_t *blocks)
 {
     *bytes = *blocks = 0;

@@ -46,6 +46,17 @@ void block_cache_prefetch(struct block_cache *cache, struct block_id block, stru
 /* A block we have just uploaded: keep it in the disk cache (best effort). */
 void block_cache_keep(struct block_cache *cache, struct block_id block, const uint8_t *plain);
 
+/*
+ * Bring a block into the disk cache, if it is not there, and wait for it. Without a disk cache it is
+ * only fetched and checked. Errors as block_cache_read().
+ */
+MUST_CHECK enum rc block_cache_warm(struct block_cache *cache, struct block_id block,
+                                    struct block_sums sums, uint64_t deadline_ms, struct err *e);
+/* In the disk cache? */
+bool block_cache_has(struct block_cache *cache, struct block_id block);
+/* Take a block out of the disk cache. */
+void block_cache_evict(struct block_cache *cache, struct block_id block);
+
 /* Bytes and blocks in the disk cache, for status and metrics. */
 void block_cache_usage(struct block_cache *cache, uint64_t *bytes, uint64_t *blocks);
 

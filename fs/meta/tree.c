@@ -76,6 +76,27 @@ enum rc meta_rmr(struct meta *meta, const struct meta_rmr *what, const struct me
     return take_dirs(answer, 0, "dirs", dirs, e);
 }
 
+enum rc meta_rmr_file(struct meta *meta, const struct meta_rmr *what, struct bytes name,
+                      const struct meta_caller *who, struct node_attr *out, struct err *e)
+{
+    auto_buf struct buf gids_bytes = {.data = NULL}, opened_bytes = {.data = NULL};
+    struct pg_param gids, opened;
+    if (gids_param(&gids_bytes, who, &gids, e) ||
+        inos_param(&opened_bytes, what->opened, what->opened_count, &opened, e))
+        return e->code;
+    struct pg_param params[] = {
+        CALL_LANE,
+        pg_int8((int64_t)what->parent),
+        pg_bytea(name),
+        pg_int4(what->mode),
+        pg_int8(who->uid),
+        gids,
+        opened,
+    };
+    struct call *call = CALL("SELECT * FROM tarn_1.rmr_file($1,$2,$3,$4,$5,$6,$7,$8,$9)", params);
+    return reply_mutation(meta, call, "rmr", what->parent, REPLY_NODE_REMOVED, out, e);
+}
+
 /* ---- clone ---- */
 
 enum rc meta_clone(struct meta *meta, const struct meta_clone *what, const struct meta_caller *who,

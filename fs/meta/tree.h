@@ -50,6 +50,11 @@ MUST_CHECK enum rc meta_rmr(struct meta *meta, const struct meta_rmr *what,
                             const struct meta_caller *who, uint64_t *removed, bool *is_gone,
                             struct meta_dirs *dirs, struct err *e);
 
+/* Remove one name that is no directory (EISDIR). out->nlink 0: it was the last. */
+MUST_CHECK enum rc meta_rmr_file(struct meta *meta, const struct meta_rmr *what, struct bytes name,
+                                 const struct meta_caller *who, struct node_attr *out,
+                                 struct err *e);
+
 enum clone_mode { CLONE_PRESERVE = 1 }; /* keep owner, mode and times */
 
 struct meta_clone {

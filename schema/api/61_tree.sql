@@ -180,6 +180,33 @@ BEGIN
     RETURN _r;
 END $$;
 
+-- A name of a directory whose node is missing is as good as an empty directory.
+CREATE FUNCTION tarn_1.rmr_nothing(_sid int8, _parent int8, _dir int8, _uid int8, _gids int8[])
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _e   public.jfs_edge;
+    _r   tarn.reply;
+    _err int4;
+BEGIN
+    SELECT * INTO _e FROM public.jfs_edge WHERE inode = _dir AND parent = _parent AND type = 2;
+    IF NOT FOUND THEN
+        RETURN tarn_1.refuse(2);
+    END IF;
+    _err := tarn_1.change_error(tarn_1.getattr(_parent), _uid, _gids);
+    IF _err <> 0 THEN
+        RETURN tarn_1.refuse(_err);
+    END IF;
+    _r := tarn_1.discard(_sid, _e, tarn_1.refuse(2), '{}', tarn_1.clock_us());
+    IF _r.err IS NULL THEN
+        RETURN tarn_1.refuse(2);
+    END IF;
+    PERFORM tarn_1.touch_directory(_parent, -1, tarn_1.clock_us());
+    _r.length := 1;
+    _r.nlink := 0;
+    RETURN _r;
+END $$;
+
 CREATE FUNCTION tarn_1.rmr_page(_sid int8, _op int8, _parent int8, _dir int8, _limit int4,
                                 _mode int4, _uid int8, _gids int8[], _opened int8[])
 RETURNS tarn.reply
@@ -189,11 +216,13 @@ DECLARE
     _r    tarn.reply;
     _gone tarn.reply;
 BEGIN
-    IF _d.err <> 0 OR _d.type <> 2 THEN
-        RETURN tarn_1.refuse(CASE WHEN _d.err <> 0 THEN _d.err ELSE 20 END);
-    ELSIF _dir >= tarn_1.trash() AND _uid <> 0 OR _mode & 1 <> 0 AND _uid <> 0
-          OR _dir <= 1 OR _parent > tarn_1.trash() AND _uid <> 0 THEN
+    IF _dir <= 1 OR _uid <> 0 AND (_dir >= tarn_1.trash() OR _parent > tarn_1.trash()
+                                   OR _mode <> 0) THEN
         RETURN tarn_1.refuse(1);
+    ELSIF _d.err <> 0 AND _parent <> 0 THEN
+        RETURN tarn_1.rmr_nothing(_sid, _parent, _dir, _uid, _gids);
+    ELSIF _d.err <> 0 OR _d.type <> 2 THEN
+        RETURN tarn_1.refuse(CASE WHEN _d.err <> 0 THEN _d.err ELSE 20 END);
     -- Somebody may have moved the directory away since it was found below what is to be removed.
     ELSIF _parent = 0 AND NOT EXISTS (SELECT FROM public.jfs_detached_node WHERE inode = _dir)
           OR _parent <> 0 AND _dir <> tarn_1.trash()
@@ -206,10 +235,8 @@ BEGIN
         RETURN _r;
     END IF;
     _gone := tarn_1.rmr_directory(_sid, _op, _parent, tarn_1.getattr(_dir), _mode, _uid, _gids);
-    IF _gone.err = 39 THEN
-        _r.nlink := 1;
-    ELSIF _gone.err <> 0 AND _r.length > 0 THEN
-        _r.nlink := 1; -- what is done is done and counted; the next call tells the refusal
+    IF _gone.err = 39 OR _gone.err <> 0 AND _r.length > 0 THEN
+        _r.nlink := 1; -- what is done is done and counted; the next call tells a refusal
     ELSIF _gone.err <> 0 THEN
         RETURN _gone;
     ELSE
@@ -217,6 +244,62 @@ BEGIN
         _r.usage := tarn_1.usage_merged(
             ARRAY[_r.usage[1] + _gone.usage[1], _r.usage[2] + _gone.usage[2]]
             || _r.usage[3:] || _gone.usage[3:]);
+    END IF;
+    RETURN _r;
+END $$;
+
+-- Remove one file, as rmr does it.
+CREATE FUNCTION tarn_1.rmr_name(_sid int8, _op int8, _parent int8, _name bytea, _mode int4,
+                                _uid int8, _gids int8[], _opened int8[]) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _p   tarn.reply := tarn_1.getattr(_parent);
+    _e   public.jfs_edge;
+    _n   tarn.reply;
+    _r   tarn.reply;
+    _now int8 := tarn_1.clock_us();
+BEGIN
+    IF _uid <> 0 AND (_parent >= tarn_1.trash() OR _mode <> 0) THEN
+        RETURN tarn_1.refuse(1);
+    ELSIF tarn_1.change_error(_p, _uid, _gids) <> 0 THEN
+        RETURN tarn_1.refuse(tarn_1.change_error(_p, _uid, _gids));
+    END IF;
+    SELECT * INTO _e FROM public.jfs_edge WHERE parent = _parent AND name = _name;
+    IF NOT FOUND OR _e.type = 2 THEN
+        RETURN tarn_1.refuse(CASE WHEN FOUND THEN 21 ELSE 2 END);
+    END IF;
+    _n := tarn_1.lock_node(_e.inode);
+    IF (_p.flags | coalesce(_n.flags, 0)) & 3 <> 0 THEN
+        RETURN tarn_1.refuse(1);
+    ELSIF tarn_1.is_sticky_for(_p, coalesce(_n.uid, _uid), _uid) THEN
+        RETURN tarn_1.refuse(13);
+    END IF;
+    IF _mode & 1 <> 0 THEN
+        _n.flags := _n.flags | 32;
+    END IF;
+    _r := tarn_1.discard(_sid, _e, _n, _opened, _now);
+    IF _r.err IS NULL THEN
+        RETURN tarn_1.refuse(2);
+    END IF;
+    PERFORM tarn_1.touch_directory(_parent, 0, _now);
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, format('UNLINK(%s,%s,%s,%s,%s):%s', _parent,
+            tarn_1.log_name(_name), CASE WHEN _r.parent > tarn_1.trash() THEN _r.parent ELSE 0 END,
+            _e.inode = ANY (_opened), true, _e.inode));
+    END IF;
+    RETURN _r;
+END $$;
+
+CREATE FUNCTION tarn_1.rmr_file(_sid int8, _lane int4, _op int8, _parent int8, _name bytea,
+                                _mode int4, _uid int8, _gids int8[], _opened int8[])
+RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    IF _r.err IS NULL THEN
+        _r := tarn_1.lane_end(_sid, _lane, _op, tarn_1.rmr_name(_sid, _op, _parent, _name, _mode,
+                                                               _uid, _gids, _opened));
     END IF;
     RETURN _r;
 END $$;
