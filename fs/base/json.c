@@ -149,7 +149,8 @@ enum rc json_set_string(struct json *object, const char *name, const char *value
     return json_set_bytes(object, name, (struct bytes){(const uint8_t *)value, strlen(value)}, e);
 }
 
-enum rc json_set_bytes(struct json *object, const char *name, struct bytes value, struct err *e)
+/* Any bytes as text that a document can hold. NULL: no memory, or too long. */
+static json_t *text_of(struct bytes value, struct err *e)
 {
     auto_buf struct buf text;
     buf_init(&text, MOST_TEXT_BYTES);
@@ -163,9 +164,16 @@ enum rc json_set_bytes(struct json *object, const char *name, struct bytes value
         at += length > 0 ? length : 1;
     }
     if (rc)
+        return NULL;
+    return json_stringn(text.size > 0 ? (const char *)text.data : "", text.size);
+}
+
+enum rc json_set_bytes(struct json *object, const char *name, struct bytes value, struct err *e)
+{
+    json_t *text = text_of(value, e);
+    if (!text && e->code)
         return err_note(e, "cannot put \"%s\" into a JSON document", name);
-    const char *data = text.size > 0 ? (const char *)text.data : "";
-    return set_new(object, name, json_stringn(data, text.size), e);
+    return set_new(object, name, text, e);
 }
 
 enum rc json_set_int(struct json *object, const char *name, int64_t value, struct err *e)
@@ -195,6 +203,14 @@ enum rc json_append(struct json *array, struct json **child, struct err *e)
     json_t *value = to_jansson(*child);
     *child = NULL;
     if (json_array_append_new(to_jansson(array), value))
+        return err_fail(e, RC_INVALID, "cannot append to a JSON array");
+    return RC_OK;
+}
+
+enum rc json_append_bytes(struct json *array, struct bytes value, struct err *e)
+{
+    json_t *text = text_of(value, e);
+    if (!text || json_array_append_new(to_jansson(array), text))
         return err_fail(e, RC_INVALID, "cannot append to a JSON array");
     return RC_OK;
 }

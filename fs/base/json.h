@@ -54,6 +54,7 @@ MUST_CHECK enum rc json_set_bool(struct json *object, const char *name, bool val
 MUST_CHECK enum rc json_set(struct json *object, const char *name, struct json **child,
                             struct err *e);
 MUST_CHECK enum rc json_append(struct json *array, struct json **child, struct err *e);
+MUST_CHECK enum rc json_append_bytes(struct json *array, struct bytes value, struct err *e);
 
 /* Append the document: indented, or one member per line without indent as JuiceFS's format row. */
 enum json_style { JSON_COMPACT, JSON_INDENT, JSON_LINES };

@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 enum lock_rank {
+    LOCK_MOUNT_TALKS = 4, /* the conversations through .control */
+    LOCK_MOUNT_TALK = 5,  /* one of them */
     LOCK_VFS_TABLE = 10, /* the inode table */
     LOCK_VFS_INODE = 20, /* one inode's handles, writer and slice lists */
     LOCK_VFS_USAGE = 25, /* pending usage deltas */

@@ -111,7 +111,7 @@ enum rc reply_read(struct meta *meta, const struct call *call, const char *verb,
 }
 
 /* A malformed array costs counts, which fsck repairs; the mutation itself was done. */
-static void take_usage(struct meta *meta, const struct pg_result *answer)
+void reply_usage(struct meta *meta, const struct pg_result *answer)
 {
     struct err e = ERR_INIT;
     auto_free int64_t *deltas = NULL;
@@ -120,12 +120,6 @@ static void take_usage(struct meta *meta, const struct pg_result *answer)
         log_err(LOG_LEVEL_WARN, &e, "usage is not counted");
     else if (count >= 2)
         usage_add(&meta->usage, deltas, count);
-}
-
-void reply_usage(struct meta *meta, const struct pg_result *answer)
-{
-    const struct node_attr nobody = {.ino = 0};
-    take_usage(meta, answer, REPLY_NOBODY, &nobody);
 }
 
 enum rc reply_mutation(struct meta *meta, const struct call *call, const char *verb, ino_num ino,
@@ -148,7 +142,7 @@ enum rc reply_doubted(struct meta *meta, struct lane *doubt, const struct call *
     enum rc rc = RC_OK;
     if (!pg_is_null(answer, 0, columns.ino))
         rc = reply_attr(answer, 0, &columns, &attr, e);
-    take_usage(meta, answer);
+    reply_usage(meta, answer);
     if (out)
         *out = attr;
     return rc ? rc : reply_check(answer, verb, ino, e);

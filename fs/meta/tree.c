@@ -94,7 +94,7 @@ enum rc meta_rmr_file(struct meta *meta, const struct meta_rmr *what, struct byt
         opened,
     };
     struct call *call = CALL("SELECT * FROM tarn_1.rmr_file($1,$2,$3,$4,$5,$6,$7,$8,$9)", params);
-    return reply_mutation(meta, call, "rmr", what->parent, REPLY_NODE_REMOVED, out, e);
+    return reply_mutation(meta, call, "rmr", what->parent, out, e);
 }
 
 /* ---- clone ---- */
@@ -123,7 +123,7 @@ enum rc meta_clone(struct meta *meta, const struct meta_clone *what, const struc
     };
     struct call *call =
         CALL("SELECT * FROM tarn_1.clone($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)", params);
-    return reply_mutation(meta, call, "clone", what->src, REPLY_NOBODY, out, e);
+    return reply_mutation(meta, call, "clone", what->src, out, e);
 }
 
 /* Numbers for a page; those that are not used are lost, as at any end of a mount. */
@@ -189,7 +189,7 @@ enum rc meta_attach(struct meta *meta, ino_num ino, ino_num parent, struct bytes
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)ino), pg_int8((int64_t)parent),
                                 pg_bytea(name)};
     struct call *call = CALL("SELECT * FROM tarn_1.attach($1,$2,$3,$4,$5,$6)", params);
-    return reply_mutation(meta, call, "attach", ino, REPLY_NOBODY, NULL, e);
+    return reply_mutation(meta, call, "attach", ino, NULL, e);
 }
 
 /* ---- sums ---- */

@@ -22,7 +22,7 @@
 #include "fs/base/loop.h"
 #include "fs/base/thread.h"
 #include "fs/base/url.h"
-#include "fs/mount/mount.h"
+#include "fs/mount/internal.h"
 #include "fs/mount/options.h"
 #include "fs/mount/serve.h"
 #include "fs/upkeep/jobs.h"
@@ -241,6 +241,26 @@ static enum rc compose_fuse_options(const struct program *p, struct buf *out, st
                     p->options.no_allow_other ? "" : ",allow_other", p->is_read_only ? ",ro" : "");
 }
 
+static enum rc open_internal(struct program *p, struct err *e)
+{
+    const struct mount_options *o = &p->options;
+    const bool shows_root = !o->subdir || !*o->subdir || strcmp(o->subdir, "/") == 0;
+    const struct internal_options options = {
+        .mount = &p->mount,
+        .facts = {.volume = p->volume,
+                  .cache = p->cache,
+                  .options = o,
+                  .mount_point = p->mount_point,
+                  .redacted_url = p->mount.redacted_url,
+                  .is_read_only = p->is_read_only},
+        .cache_dir = o->cache_bytes > 0 && *o->cache_dir ? o->cache_dir : NULL,
+        .has_prefix = o->prefix_internal,
+        .is_hidden = o->hide_internal,
+        .has_trash = shows_root,
+    };
+    return internal_open(&p->mount.internal, &options, e);
+}
+
 static enum rc open_session(struct program *p, struct err *e)
 {
     auto_buf struct buf text;
@@ -257,6 +277,7 @@ static enum rc open_session(struct program *p, struct err *e)
     ops_dir_fill(&ops);
     ops_ioctl_fill(&ops);
     ops_lock_fill(&ops);
+    internal_fill(p->mount.internal, &ops);
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
     bool is_filled = fuse_opt_add_arg(&args, "tarn-mount") == 0 &&
                      fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, options) == 0;
@@ -357,8 +378,8 @@ static enum rc serve_until_end(struct program *p, struct err *e)
 
 static enum rc bring_up(struct program *p, struct err *e)
 {
-    if (open_volume(p, e) || open_vfs(p, e) || open_session(p, e) || mount_session(p, e) ||
-        open_upkeep(p, e))
+    if (open_volume(p, e) || open_vfs(p, e) || open_internal(p, e) || open_session(p, e) ||
+        mount_session(p, e) || open_upkeep(p, e))
         return e->code;
     return open_loop(p, e);
 }
@@ -369,6 +390,7 @@ static enum rc tear_down(struct program *p, struct err *e)
     daemon_notify("STOPPING=1");
     enum rc rc = RC_OK;
     loop_close(&p->loop);
+    internal_close(&p->mount.internal);
     if (p->mount.vfs)
         rc = vfs_close(&p->mount.vfs, e);
     upkeep_close(&p->upkeep);

@@ -21,8 +21,11 @@
 #include "fs/mount/told.h"
 #include "fs/vfs/vfs.h"
 
+struct internal;
+
 struct mount {
     struct vfs *vfs;
+    struct internal *internal; /* see internal.h */
     struct told *told;
     struct ids *ids; /* NULL: everybody is who he is */
     struct fuse_session *session;

@@ -13,6 +13,7 @@ struct mount_options {
     bool background, read_only, ro, rw, no_allow_other;
     bool no_bgjob; /* the volume's background jobs are left to others */
     bool fast_statfs, suid, dev, noexec, writeback;
+    bool prefix_internal, hide_internal;
     bool accepted; /* options that change nothing */
     const char *accepted_text;
     const char *bucket, *storage, *cache_dir, *subdir, *log_file, *metrics;

@@ -25,6 +25,9 @@ struct tree_watch {
     _Atomic uint64_t first, second; /* each walk says what it counts */
 };
 
+/* The number inside the volume of one that the kernel uses. */
+ino_num tree_inside(const struct vfs *vfs, ino_num ino);
+
 /* Store everything that this mount has buffered, and its part of the accounting. */
 MUST_CHECK enum rc tree_sync(struct vfs *vfs, struct err *e);
 

@@ -17,6 +17,11 @@ enum {
     ENTRY_BYTES = 4096,
 };
 
+ino_num tree_inside(const struct vfs *vfs, ino_num ino)
+{
+    return vfs_inside(vfs, ino);
+}
+
 /* ---- what is buffered here ---- */
 
 static void flush_inode(struct inode *in, void *arg)

@@ -6,8 +6,8 @@
 --
 -- These come through .control, where the kernel has checked nothing: permissions are checked here.
 
--- A usage array with one quadruple for each directory and one for each owner ({-1, uid, …} and
--- {-2, gid, …}).
+-- A usage array with one quadruple for each directory, each owner ({-1, uid, …}, {-2, gid, …}) and
+-- each quota ({-3, …}).
 CREATE FUNCTION tarn_1.usage_merged(_usage int8[]) RETURNS int8[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT _usage[1:2] || coalesce((
@@ -121,8 +121,6 @@ END $$;
 -- The end of a clone that nobody wants: its top has no edge.
 CREATE FUNCTION tarn_1.drop_detached(_sid int8, _op int8, _n tarn.reply) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
-DECLARE
-    _flags tarn.volume_flags := tarn_1.flags();
 BEGIN
     DELETE FROM public.jfs_detached_node WHERE inode = _n.ino;
     IF NOT FOUND THEN
@@ -131,13 +129,10 @@ BEGIN
     DELETE FROM public.jfs_dir_stats WHERE inode = _n.ino;
     DELETE FROM public.jfs_xattr WHERE inode = _n.ino;
     DELETE FROM public.jfs_node WHERE inode = _n.ino;
-    IF _flags.change_log THEN
+    IF (tarn_1.flags()).change_log THEN
         PERFORM tarn_1.log_change(_sid, _op, format('CLEANUP(%s)', _n.ino));
     END IF;
-    _n.usage := '{-4096,-1}'::int8[];
-    IF _flags.owner_quota THEN
-        _n.usage := _n.usage || ARRAY[-1, _n.uid, -4096, -1, -2, _n.gid, -4096, -1];
-    END IF;
+    _n.usage := ARRAY[-4096, -1]::int8[] || tarn_1.owner_usage(_n.uid, _n.gid, -4096, -1);
     RETURN _n;
 END $$;
 
@@ -215,6 +210,7 @@ DECLARE
     _d    tarn.reply := tarn_1.getattr(_dir);
     _r    tarn.reply;
     _gone tarn.reply;
+    _full int8[];
 BEGIN
     IF _dir <= 1 OR _uid <> 0 AND (_dir >= tarn_1.trash() OR _parent > tarn_1.trash()
                                    OR _mode <> 0) THEN
@@ -234,6 +230,8 @@ BEGIN
     IF _r.err <> 0 OR _r.nlink <> 0 OR _dir >= tarn_1.trash() THEN
         RETURN _r;
     END IF;
+    -- Where the files were counted is known only while the directory is where it was.
+    _full := tarn_1.with_quotas(_r.usage);
     _gone := tarn_1.rmr_directory(_sid, _op, _parent, tarn_1.getattr(_dir), _mode, _uid, _gids);
     IF _gone.err = 39 OR _gone.err <> 0 AND _r.length > 0 THEN
         _r.nlink := 1; -- what is done is done and counted; the next call tells a refusal
@@ -243,7 +241,7 @@ BEGIN
         _r.length := _r.length + 1;
         _r.usage := tarn_1.usage_merged(
             ARRAY[_r.usage[1] + _gone.usage[1], _r.usage[2] + _gone.usage[2]]
-            || _r.usage[3:] || _gone.usage[3:]);
+            || _full[3:] || _gone.usage[3:]);
     END IF;
     RETURN _r;
 END $$;
@@ -343,6 +341,7 @@ DECLARE
     _is_kept bool := _cmode & 1 <> 0;
     _usage   int8[];
     _slice   record;
+    _owner   record;
 BEGIN
     INSERT INTO public.jfs_node (inode, type, flags, mode, uid, gid, atime, mtime, ctime,
                                  atimensec, mtimensec, ctimensec, nlink, length, rdev, parent,
@@ -391,17 +390,13 @@ BEGIN
       FROM (SELECT CASE n.type WHEN 1 THEN n.length ELSE 0 END AS bytes,
                    CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END AS space
               FROM public.jfs_node AS n WHERE n.inode = ANY (_new)) AS s;
-    IF (tarn_1.flags()).owner_quota THEN
-        _usage := _usage || coalesce((
-            SELECT array_agg(p.v ORDER BY n.inode, t.kind, p.at)
-              FROM public.jfs_node AS n,
-                   (VALUES (-1), (-2)) AS t (kind),
-                   unnest(ARRAY[t.kind, CASE t.kind WHEN -1 THEN n.uid ELSE n.gid END::int8
-                                        & 4294967295,
-                                CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END, 1])
-                       WITH ORDINALITY AS p (v, at)
-             WHERE n.inode = ANY (_new)), '{}');
-    END IF;
+    FOR _owner IN
+        SELECT n.uid, n.gid, count(*) AS inodes,
+               sum(CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END)::int8 AS space
+          FROM public.jfs_node AS n WHERE n.inode = ANY (_new) GROUP BY 1, 2
+    LOOP
+        _usage := _usage || tarn_1.owner_usage(_owner.uid, _owner.gid, _owner.space, _owner.inodes);
+    END LOOP;
     RETURN tarn_1.usage_merged(_usage);
 END $$;
 

@@ -1,0 +1,33 @@
+#include "fs/volume/bytes_text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static const char units[] = "KMGTPE";
+#define LAST_UNIT 5
+
+void bytes_text(char out[BYTES_TEXT], uint64_t bytes)
+{
+    if (bytes < 1024) {
+        snprintf(out, BYTES_TEXT, "%" PRIu64 " Bytes", bytes);
+        return;
+    }
+    uint64_t rest = bytes;
+    int unit = 0;
+    for (; unit < LAST_UNIT && rest >= (uint64_t)1 << 20; unit++)
+        rest >>= 10;
+    snprintf(out, BYTES_TEXT, "%.2f %ciB (%" PRIu64 " Bytes)", (double)rest / 1024, units[unit],
+             bytes);
+}
+
+void bytes_text_short(char out[BYTES_TEXT], uint64_t bytes)
+{
+    double value = (double)bytes;
+    int unit = -1;
+    for (; unit < LAST_UNIT && value >= 1024; unit++)
+        value /= 1024;
+    if (unit < 0)
+        snprintf(out, BYTES_TEXT, "%" PRIu64 " B", bytes);
+    else
+        snprintf(out, BYTES_TEXT, value < 10 ? "%.1f %ciB" : "%.0f %ciB", value, units[unit]);
+}
