@@ -55,7 +55,7 @@ MUST_CHECK enum rc meta_rmr_file(struct meta *meta, const struct meta_rmr *what,
                                  const struct meta_caller *who, struct node_attr *out,
                                  struct err *e);
 
-enum clone_mode { CLONE_PRESERVE = 1 }; /* keep owner, mode and times */
+enum clone_mode { CLONE_PRESERVE = 2 }; /* keep owner, mode and times */
 
 struct meta_clone {
     ino_num src, parent;

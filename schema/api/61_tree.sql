@@ -330,7 +330,7 @@ END $$;
 
 ------------------------------------------------------------------------------------------ clone
 
--- How clone copies: 1 keeps owner, mode and times.
+-- How clone copies: 2 keeps owner, mode and times.
 --
 -- Make the inodes _new after _src, which are locked: nodes below _parent with all that belongs to
 -- them but the edges. Directories are made empty. Returns the usage, entries of _parent included.
@@ -338,7 +338,7 @@ CREATE FUNCTION tarn_1.clone_nodes(_src int8[], _new int8[], _parent int8, _cmod
                                    _umask int4, _uid int8, _gid int8, _now int8) RETURNS int8[]
 LANGUAGE plpgsql AS $$
 DECLARE
-    _is_kept bool := _cmode & 1 <> 0;
+    _is_kept bool := _cmode & 2 <> 0;
     _usage   int8[];
     _slice   record;
     _owner   record;
@@ -586,7 +586,7 @@ BEGIN
     usage := _r.usage;
     seen := _r.length;
     IF err = 0 THEN
-        SELECT count(*), max(d.name) INTO made, last
+        SELECT count(*), (array_agg(d.name ORDER BY d.name DESC))[1] INTO made, last
           FROM (SELECT e.name, e.inode FROM public.jfs_edge AS e
                  WHERE e.parent = _dst AND e.name > _after ORDER BY e.name
                  LIMIT cardinality(_inos)) AS d
