@@ -17,10 +17,11 @@ enum {
     PROGRESS_MS = 300,
     GIDS_MAX = 65536,
 };
-#define ANSWER_BYTES_MAX  ((size_t)256 << 20)
-#define PENDING_BYTES_MAX ((size_t)128 << 20) /* of requests that are not complete, all together   \
-                                               */
-#define KEPT_BYTES ((size_t)2 << 20)          /* of an answer that was read */
+#define ANSWER_BYTES_MAX ((size_t)256 << 20)
+#define PENDING_BYTES_MAX                                                                          \
+    ((size_t)128 << 20)              /* of requests that are not complete, all together            \
+                                      */
+#define KEPT_BYTES ((size_t)2 << 20) /* of an answer that was read */
 
 METRIC_DEFINE(requests, METRIC_COUNTER, "tarn_control_requests_total", NULL,
               "requests taken through .control")

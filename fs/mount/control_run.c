@@ -90,8 +90,7 @@ enum rc control_run(const struct control_context *context, const struct control_
     case CONTROL_SUMMARY:
         return control_summary(context, request, watch, answer, e);
     case CONTROL_COMPACT:
-        break;
+        return control_compact(context, request, watch, e);
     }
-    return err_fail(e, RC_INVALID, "this mount does not know control command %d",
-                    (int)request->command);
+    return err_fail(e, RC_INVALID, "there is no control command %d", (int)request->command);
 }

@@ -15,6 +15,7 @@ struct control_context {
     struct mount *mount;
     struct volume *volume;
     const char *cache_dir; /* NULL: no disk cache */
+    bool is_read_only;
 };
 
 /*
@@ -32,5 +33,10 @@ MUST_CHECK enum rc control_info(const struct control_context *context,
 MUST_CHECK enum rc control_summary(const struct control_context *context,
                                    const struct control_request *request, struct tree_watch *watch,
                                    struct buf *answer, struct err *e);
+
+/* Compact every chunk at and below an inode; see control_compact.c. */
+MUST_CHECK enum rc control_compact(const struct control_context *context,
+                                   const struct control_request *request, struct tree_watch *watch,
+                                   struct err *e);
 
 #endif

@@ -627,8 +627,10 @@ enum rc internal_open(struct internal **out, const struct internal_options *opti
         return err_fail(e, RC_NO_SPACE, "could not allocate the internal files");
     in->options = *options;
     clock_gettime(CLOCK_REALTIME, &in->born);
-    const struct control_context context = {
-        .mount = options->mount, .volume = options->facts.volume, .cache_dir = options->cache_dir};
+    const struct control_context context = {.mount = options->mount,
+                                            .volume = options->facts.volume,
+                                            .cache_dir = options->cache_dir,
+                                            .is_read_only = options->facts.is_read_only};
     if (access_log_open(&in->log, e) || control_open(&in->control, &context, e)) {
         internal_close(&in);
         return e->code;

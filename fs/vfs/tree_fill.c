@@ -13,11 +13,10 @@
 #include "fs/meta/file.h"
 #include "fs/meta/namespace.h"
 #include "fs/vfs/state.h"
-#include "fs/vfs/tree.h"
+#include "fs/vfs/tree_walk.h"
 #include "fs/volume/control_wire.h"
 
 enum {
-    PAGE = 1024,
     CHUNKS_AT_ONCE = 16,
     THREADS_MAX = 32, /* each holds a block while it fetches it */
     PATIENCE_MS = 60000,
@@ -30,8 +29,6 @@ struct filling {
     struct tree_watch *watch;
     struct pool *pool; /* NULL: none could be opened */
     _Atomic uint64_t files, slices, missing;
-    ino_num *dirs; /* a stack of what is still to be read */
-    size_t dir_count, dir_capacity;
 };
 
 /* ---- blocks ---- */
@@ -104,8 +101,9 @@ static enum rc check_cancelled(const struct filling *f, struct err *e)
     return atomic_load(&f->watch->is_cancelled) ? err_fail(e, RC_CANCELLED, "cancelled") : RC_OK;
 }
 
-static enum rc fill_file(struct filling *f, const struct node_attr *attr, struct err *e)
+static enum rc fill_file(void *arg, const struct node_attr *attr, struct err *e)
 {
+    struct filling *f = arg;
     const uint64_t chunks = (attr->length + META_CHUNK_BYTES - 1) / META_CHUNK_BYTES;
     enum rc rc = RC_OK;
     for (uint64_t first = 0; !rc && first < chunks; first += CHUNKS_AT_ONCE) {
@@ -125,61 +123,6 @@ static enum rc fill_file(struct filling *f, const struct node_attr *attr, struct
         return rc;
     atomic_fetch_add(&f->files, 1);
     atomic_fetch_add(&f->watch->first, 1);
-    return RC_OK;
-}
-
-static enum rc push_dir(struct filling *f, ino_num ino, struct err *e)
-{
-    if (f->dir_count == f->dir_capacity) {
-        const size_t capacity = f->dir_capacity ? f->dir_capacity * 2 : 64;
-        ino_num *dirs = realloc(f->dirs, capacity * sizeof(*dirs));
-        if (!dirs)
-            return err_fail(e, RC_NO_SPACE, "could not remember %zu directories", capacity);
-        f->dirs = dirs;
-        f->dir_capacity = capacity;
-    }
-    f->dirs[f->dir_count++] = ino;
-    return RC_OK;
-}
-
-static enum rc fill_node(struct filling *f, const struct node_attr *attr, struct err *e)
-{
-    if (attr->type == NODE_DIRECTORY)
-        return push_dir(f, attr->ino, e);
-    enum rc rc = attr->type == NODE_FILE ? fill_file(f, attr, e) : RC_OK;
-    /* Removed since it was listed. */
-    return rc == RC_REFUSED && e->posix == ENOENT ? RC_OK : rc;
-}
-
-static enum rc fill_dir(struct filling *f, ino_num dir, struct dir_entry *page, struct err *e)
-{
-    struct bytes after = {NULL, 0};
-    uint8_t last[META_NAME_MAX];
-    uint32_t count = PAGE;
-    while (count == PAGE) {
-        if (check_cancelled(f, e) || meta_readdir(f->vfs->meta, dir, after, true, page, &count, e))
-            return e->code;
-        for (uint32_t i = 0; i < count; i++)
-            if (fill_node(f, &page[i].attr, e))
-                return e->code;
-        if (count) {
-            memcpy(last, page[count - 1].name, page[count - 1].name_size);
-            after = (struct bytes){last, page[count - 1].name_size};
-        }
-    }
-    return RC_OK;
-}
-
-static enum rc fill_below(struct filling *f, struct err *e)
-{
-    auto_free struct dir_entry *page = calloc(PAGE, sizeof(*page));
-    if (!page)
-        return err_fail(e, RC_NO_SPACE, "could not read a directory");
-    while (f->dir_count) {
-        enum rc rc = fill_dir(f, f->dirs[--f->dir_count], page, e);
-        if (rc && !(rc == RC_REFUSED && e->posix == ENOENT))
-            return rc;
-    }
     return RC_OK;
 }
 
@@ -222,9 +165,7 @@ static enum rc fill_path(struct filling *f, struct bytes path, struct err *e)
                  e->text);
         return RC_OK;
     }
-    if (!rc)
-        rc = fill_node(f, &attr, e);
-    return rc ? rc : fill_below(f, e);
+    return rc ? rc : tree_each_file(f->vfs, &attr, fill_file, f, f->watch, e);
 }
 
 static enum rc fill_paths(struct filling *f, struct bytes paths, struct err *e)
@@ -255,7 +196,6 @@ enum rc tree_fill(struct vfs *vfs, const struct meta_caller *who, int action, st
         f.pool = NULL;
     enum rc rc = fill_paths(&f, paths, e);
     pool_close(&f.pool);
-    free(f.dirs);
     *out = (struct tree_filled){
         .files = f.files, .slices = f.slices, .bytes = watch->second, .missing = f.missing};
     return rc;

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "fs/vfs/chore.h"
 #include "fs/vfs/crew.h"
 #include "fs/vfs/inode.h"
 #include "fs/vfs/tree_detached.h"
@@ -176,8 +177,11 @@ enum rc tree_remove(struct vfs *vfs, const struct meta_caller *who, ino_num pare
     /* What is thrown away already does not go through the trash again. */
     if (above >= META_TRASH && who->uid == 0)
         r.mode |= RMR_SKIP_TRASH;
-    return attr.type == NODE_DIRECTORY ? remove_below(&r, above, attr.ino, e)
-                                       : remove_file(&r, above, name, e);
+    enum rc rc = attr.type == NODE_DIRECTORY ? remove_below(&r, above, attr.ino, e)
+                                             : remove_file(&r, above, name, e);
+    if (atomic_load(&watch->first))
+        chore_removed(vfs, true);
+    return rc;
 }
 
 enum rc tree_remove_detached(struct vfs *vfs, ino_num ino, struct err *e)
@@ -186,5 +190,7 @@ enum rc tree_remove_detached(struct vfs *vfs, ino_num ino, struct err *e)
     const struct meta_caller root = {0, &group, 1};
     struct tree_watch unseen = {.threads = 4};
     struct removal r = {vfs, &root, RMR_SKIP_TRASH | RMR_DETACHED, &unseen};
-    return remove_below(&r, 0, ino, e);
+    enum rc rc = remove_below(&r, 0, ino, e);
+    chore_removed(vfs, true);
+    return rc;
 }
