@@ -25,6 +25,8 @@ static const struct verb verbs[] = {
     {"umount", "unmount, and wait until everything is stored", command_umount, NULL, false},
     {"info", "show an inode, its blocks or what is below it", command_info, NULL, false},
     {"status", "show a volume, its site and its sessions", command_status, NULL, false},
+    {"restore", "bring back what is in the trash", command_restore, NULL, false},
+    {"bench", "measure a mount", command_bench, NULL, false},
     {"fsck", "check a volume, and repair its metadata", command_fsck, NULL, false},
     {"gc", "find leaked objects, and delete them", command_gc, NULL, false},
     {"config", "show or change the settings of a volume", command_config, NULL, false},

@@ -15,6 +15,8 @@ int command_info(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_quota(int argc, char **argv);
 int command_config(int argc, char **argv);
+int command_restore(int argc, char **argv);
+int command_bench(int argc, char **argv);
 int command_fsck(int argc, char **argv);
 int command_gc(int argc, char **argv);
 
