@@ -40,12 +40,15 @@ def _write(path, length):
         file.write(b"x" * length)
 
 
-def scramble(top, seed, seconds):
-    """Create, rename, link and remove in the same few directories for so long."""
+def scramble(top, seed, seconds, owner=""):
+    """Create, rename, link and remove in the same few directories for so long.
+
+    owner: makes the names its own, so that processes meet in directories and not in files.
+    """
     chance, met = random.Random(seed), Met()
 
     def path(kind):
-        return f"{top}/{chance.randrange(4)}/{kind}{chance.randrange(30)}"
+        return f"{top}/{chance.randrange(4)}/{kind}{owner}{chance.randrange(30)}"
     acts = {
         "create": lambda: os.close(os.open(path("n"), os.O_CREAT | os.O_EXCL | os.O_WRONLY)),
         "write": lambda: _write(path("n"), chance.randrange(20_000)),

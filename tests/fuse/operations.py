@@ -34,11 +34,13 @@ _LARGEST = 300_000
 class Side:
     """One tree, seen by way of one or several mounts, with the handles that are open in it.
 
-    roots: the tree in each mount; operations take them by turn.
+    roots: the tree in each mount; operations take them by turn. counts_links: link counts are part
+    of an outcome; in a volume with trash, what was unlinked keeps one.
     """
 
-    def __init__(self, *roots):
+    def __init__(self, *roots, counts_links=True):
         self.roots, self.root = roots, roots[0]
+        self.counts_links = counts_links
         self.root.mkdir()
         self.handles = {}
 
@@ -111,7 +113,8 @@ class Side:
     def stat(self, path):
         st = os.lstat(self._at(path))
         size = st.st_size if not stat.S_ISDIR(st.st_mode) else None
-        return st.st_mode, st.st_nlink, st.st_uid, st.st_gid, size
+        links = st.st_nlink if self.counts_links else None
+        return st.st_mode, links, st.st_uid, st.st_gid, size
 
     def open(self, slot, path, flags):
         # Opening a fifo would wait for its other end, and a link's target may be one.
