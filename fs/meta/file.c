@@ -252,18 +252,12 @@ static uint64_t space_of(uint64_t length)
 }
 
 /*
- * Only growth takes room. How much a write grows the file by is known once its length is, and that
- * is asked for only where the whole of the write would not fit.
+ * How much a write grows the file by is known once its length is, and that is asked for only where
+ * the whole of the write would not fit.
  */
-static enum rc check_growth(struct meta *meta, ino_num ino, const struct meta_written *slices,
-                            size_t count, struct err *e)
+enum rc meta_check_growth(struct meta *meta, ino_num ino, uint64_t bytes, uint64_t end,
+                          struct err *e)
 {
-    uint64_t bytes = 0, end = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t slice_end = slices[i].indx * META_CHUNK_BYTES + slices[i].pos + slices[i].size;
-        end = slice_end > end ? slice_end : end;
-        bytes += space_of(slices[i].size);
-    }
     struct err ignored = ERR_INIT;
     if (meta_check_room(meta, (int64_t)bytes, 0, &ignored) == RC_OK)
         return RC_OK;
@@ -273,6 +267,18 @@ static enum rc check_growth(struct meta *meta, ino_num ino, const struct meta_wr
     if (end <= attr.length)
         return RC_OK;
     return meta_check_room(meta, (int64_t)(space_of(end) - space_of(attr.length)), 0, e);
+}
+
+static enum rc check_growth(struct meta *meta, ino_num ino, const struct meta_written *slices,
+                            size_t count, struct err *e)
+{
+    uint64_t bytes = 0, end = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t slice_end = slices[i].indx * META_CHUNK_BYTES + slices[i].pos + slices[i].size;
+        end = slice_end > end ? slice_end : end;
+        bytes += space_of(slices[i].size);
+    }
+    return meta_check_growth(meta, ino, bytes, end, e);
 }
 
 enum rc meta_write(struct meta *meta, ino_num ino, const struct meta_written *slices, size_t count,

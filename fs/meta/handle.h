@@ -53,6 +53,13 @@ MUST_CHECK enum rc meta_format_update(struct meta *meta, const char *text, bool 
  */
 MUST_CHECK enum rc meta_check_room(struct meta *meta, int64_t space, int64_t inodes, struct err *e);
 
+/*
+ * The same for a file that gets `bytes` and then ends at `end` or further out: only growth takes
+ * room.
+ */
+MUST_CHECK enum rc meta_check_growth(struct meta *meta, ino_num ino, uint64_t bytes, uint64_t end,
+                                     struct err *e);
+
 /* Counters of the volume as just read. */
 void meta_set_vitals(struct meta *meta, int64_t used_space, int64_t used_inodes);
 

@@ -9,6 +9,7 @@
 #include "fs/mount/mount.h"
 #include "fs/mount/op_timer.h"
 #include "fs/mount/reply.h"
+#include "fs/vfs/copy.h"
 #include "fs/vfs/lock.h"
 #include "fs/vfs/permit.h"
 
@@ -21,6 +22,7 @@ OP_METRIC(fsync)
 OP_METRIC(release)
 OP_METRIC(fallocate)
 OP_METRIC(lseek)
+OP_METRIC(copy)
 
 static struct vfs_file *file_of(const struct fuse_file_info *fi)
 {
@@ -181,6 +183,26 @@ static void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
     mount_reply_err(req, &e, "fallocate", ino);
 }
 
+static void on_copy(fuse_req_t req, UNUSED fuse_ino_t ino_in, off_t off_in,
+                    struct fuse_file_info *fi_in, fuse_ino_t ino, off_t off,
+                    struct fuse_file_info *fi, size_t length, int flags)
+{
+    OP_TIMER(copy);
+    struct err e = ERR_INIT;
+    const struct vfs_caller who = mount_caller(req);
+    uint64_t copied;
+    if (flags)
+        fuse_reply_err(req, EINVAL);
+    else if (vfs_copy_range(file_of(fi_in), (uint64_t)off_in, file_of(fi), (uint64_t)off, length,
+                            &who, &copied, &e))
+        mount_reply_err(req, &e, "copy", ino);
+    else {
+        if (copied)
+            told_written(mount_of(req)->told, ino, (uint64_t)off + copied);
+        fuse_reply_write(req, (size_t)copied);
+    }
+}
+
 static void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
                      struct fuse_file_info *fi)
 {
@@ -204,4 +226,5 @@ void ops_file_fill(struct fuse_lowlevel_ops *ops)
     ops->release = on_release;
     ops->fallocate = on_fallocate;
     ops->lseek = on_lseek;
+    ops->copy_file_range = on_copy;
 }

@@ -4,13 +4,14 @@
 
 #include "fs/base/clock.h"
 #include "fs/base/log.h"
+#include "fs/meta/copy.h"
 #include "fs/vfs/chore.h"
 #include "fs/vfs/inode.h"
 
 enum {
     READ_PATIENCE_MS = 30000, /* of one read through all tries of all stores */
     VIEWS_AT_ONCE = 16,       /* what meta_slices() answers at most */
-    SEEK_EXCHANGES_MAX = 1024,
+    SEEK_CHUNKS_MAX = 1024 * VIEWS_AT_ONCE,
 };
 
 /* ---- views ---- */
@@ -268,28 +269,42 @@ static uint32_t seek_in_view(const struct chunk_view *view, uint32_t pos, bool w
     return covered > pos ? covered : pos;
 }
 
+/* The start of the next chunk to look at; data is never in one without records. */
+static enum rc next_start(struct inode *in, uint64_t start, bool skips_holes, uint64_t end,
+                          uint64_t *out, struct err *e)
+{
+    uint64_t indx = start / META_CHUNK_BYTES + 1;
+    enum rc rc = skips_holes ? meta_next_chunk(in->vfs->meta, in->ino, indx, &indx, e) : RC_OK;
+    if (!rc)
+        *out = indx <= end / META_CHUNK_BYTES ? indx * META_CHUNK_BYTES : end;
+    return rc;
+}
+
 enum rc reader_seek(struct inode *in, uint64_t off, uint64_t end, bool wants_data, uint64_t *out,
                     struct err *e)
 {
-    const uint32_t most_chunks = SEEK_EXCHANGES_MAX * VIEWS_AT_ONCE;
     for (uint32_t n = 0; off < end; n++) {
         struct chunk_view *view = NULL;
         const uint64_t start = off - off % META_CHUNK_BYTES;
-        if (n == most_chunks) {
-            /* A hole of a terabyte: to call the rest data is allowed, and bounded. */
+        if (n == SEEK_CHUNKS_MAX) {
+            /* Terabytes of data, or of holes that were punched: to call the rest data is allowed,
+             * and bounded. */
             *out = wants_data ? off : end;
             return RC_OK;
         }
         enum rc rc = reader_view(in, (uint32_t)(start / META_CHUNK_BYTES), VIEWS_AT_ONCE, &view, e);
         if (rc)
             return rc;
+        const bool is_hole = !view;
         const uint32_t found = seek_in_view(view, (uint32_t)(off - start), wants_data);
         chunk_view_unref(&view);
         if (found < META_CHUNK_BYTES) {
             *out = start + found < end ? start + found : end;
             return RC_OK;
         }
-        off = start + META_CHUNK_BYTES;
+        rc = next_start(in, start, is_hole && wants_data, end, &off, e);
+        if (rc)
+            return rc;
     }
     *out = end;
     return RC_OK;

@@ -4,11 +4,9 @@ and what only two mounts can show."""
 import errno
 import fcntl
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
