@@ -14,7 +14,10 @@
 #include "fs/meta/file.h"
 #include "fs/meta/inspect.h"
 #include "fs/meta/statfs.h"
+#include "fs/meta/upkeep.h"
 #include "fs/volume/volume.h"
+
+#define UPKEEP_BYTES_MAX ((size_t)1 << 20)
 
 struct status_options {
     bool json, sums;
@@ -34,7 +37,7 @@ static const struct conf_option options[] = {
 static const struct conf_command command = {
     .name = "tarn status",
     .arguments = "META-URL",
-    .summary = "Show a volume: format, site, usage and sessions.",
+    .summary = "Show a volume: format, site, usage, sessions and background jobs.",
     .details = "Exit codes: 0 shown, 2 wrong command line, 3 PostgreSQL unreachable, 4 wrong\n"
                "password, 5 no volume in the database.\n",
     .options = options,
@@ -100,6 +103,17 @@ static enum rc describe_usage(struct meta *meta, bool with_sums, struct json *do
     return json_set(doc, "usage", &o, e);
 }
 
+/* The last runs of the volume's jobs, and what waits for deletion. */
+static enum rc describe_upkeep(struct meta *meta, struct json *doc, struct err *e)
+{
+    auto_buf struct buf text;
+    auto_json struct json *o = NULL;
+    buf_init(&text, UPKEEP_BYTES_MAX);
+    if (meta_upkeep_status(meta, &text, e) || json_parse(buf_bytes(&text), &o, e))
+        return e->code;
+    return json_set(doc, "upkeep", &o, e);
+}
+
 struct session_list {
     struct json *items;
     struct err *e;
@@ -147,7 +161,7 @@ static enum rc show(const char *url, const struct status_options *o, struct err 
     enum rc rc = meta_open(&meta, &options_of_meta, e);
     if (!rc && (describe_format(meta, doc, e) || describe_site(meta, doc, e) ||
                 describe_usage(meta, o->sums, doc, e) || describe_sessions(meta, doc, e) ||
-                print_document(doc, o->json, e)))
+                describe_upkeep(meta, doc, e) || print_document(doc, o->json, e)))
         rc = e->code;
     meta_close(&meta);
     return rc;
