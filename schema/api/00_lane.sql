@@ -79,12 +79,14 @@ BEGIN
 END $$;
 
 -- Store the answer of operation _op, in the transaction that carried it out, and with it which quotas
--- the directories of its usage stand under.
-CREATE FUNCTION tarn_1.lane_end(_sid int8, _lane int4, _op int8, _reply tarn.reply)
+-- the directories of its usage stand under. _has_quotas: the volume's dir_quota, if the caller has the
+-- flags at hand.
+CREATE FUNCTION tarn_1.lane_end(_sid int8, _lane int4, _op int8, _reply tarn.reply,
+                                _has_quotas bool DEFAULT NULL)
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF cardinality(_reply.usage) > 2 THEN
+    IF cardinality(_reply.usage) > 2 AND coalesce(_has_quotas, (tarn_1.flags()).dir_quota) THEN
         _reply.usage := tarn_1.with_quotas(_reply.usage);
     END IF;
     UPDATE tarn.slot SET op = _op, reply = _reply
@@ -130,18 +132,20 @@ $$;
 CREATE FUNCTION tarn_1.next_ctime(_old int8, _now int8) RETURNS int8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT greatest(_now, _old + 1) $$;
 
--- Whether an unsigned 32-bit number can be kept in this column of jfs_node. Stock volumes have
--- int4 columns, where only half of the numbers fit; some have been widened by hand. The catalog is
--- asked for the other half only.
-CREATE FUNCTION tarn_1.fits(_column text, _value int8) RETURNS bool
-LANGUAGE plpgsql STABLE AS $$
+-- Whether this column of jfs_node has been widened by hand, as some volumes have it.
+CREATE FUNCTION tarn_1.is_wide(_column text) RETURNS bool
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 BEGIN
-    IF _value BETWEEN 0 AND 2147483647 THEN
-        RETURN true;
-    END IF;
-    RETURN _value BETWEEN 0 AND 4294967295
-           AND EXISTS (SELECT FROM pg_catalog.pg_attribute
-                        WHERE attrelid = 'public.jfs_node'::pg_catalog.regclass
-                          AND attname = _column
-                          AND atttypid = 'pg_catalog.int8'::pg_catalog.regtype);
+    RETURN EXISTS (SELECT FROM pg_catalog.pg_attribute
+                    WHERE attrelid = 'public.jfs_node'::pg_catalog.regclass
+                      AND attname = _column
+                      AND atttypid = 'pg_catalog.int8'::pg_catalog.regtype);
 END $$;
+
+-- Whether an unsigned 32-bit number can be kept in this column of jfs_node. Stock volumes have
+-- int4 columns, where only half of the numbers fit. The catalog is asked for the other half only.
+CREATE FUNCTION tarn_1.fits(_column text, _value int8) RETURNS bool
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN _value BETWEEN 0 AND 2147483647 THEN true
+                ELSE _value BETWEEN 0 AND 4294967295 AND tarn_1.is_wide(_column) END
+$$;

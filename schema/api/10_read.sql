@@ -12,13 +12,13 @@ $$;
 CREATE FUNCTION tarn_1.getattr(_ino int8) RETURNS tarn.reply
 LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 DECLARE
-    _n public.jfs_node;
+    _r tarn.reply;
 BEGIN
-    SELECT * INTO _n FROM public.jfs_node WHERE inode = _ino;
+    SELECT (tarn_1.attributes(n)).* INTO _r FROM public.jfs_node AS n WHERE n.inode = _ino;
     IF NOT FOUND THEN
         RETURN tarn_1.refuse(2);
     END IF;
-    RETURN tarn_1.attributes(_n);
+    RETURN _r;
 END $$;
 
 -- The inode that a name leads to, or NULL. The trash has no edge: its name is known here.
@@ -35,22 +35,22 @@ END $$;
 CREATE FUNCTION tarn_1.lookup(_parent int8, _name bytea) RETURNS tarn.reply
 LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 DECLARE
-    _n public.jfs_node;
+    _r tarn.reply;
 BEGIN
     IF tarn_1.is_trash_name(_parent, _name) THEN
         RETURN tarn_1.getattr(tarn_1.trash());
     END IF;
-    SELECT n.* INTO _n
+    SELECT (tarn_1.attributes(n)).* INTO _r
       FROM public.jfs_edge e JOIN public.jfs_node n ON n.inode = e.inode
      WHERE e.parent = _parent AND e.name = _name;
     IF NOT FOUND THEN
         RETURN tarn_1.refuse(2);
     END IF;
-    RETURN tarn_1.attributes(_n);
+    RETURN _r;
 END $$;
 
--- access(2) by mode bits. A node with an access ACL is beyond them: EOPNOTSUPP, except for root
--- and for the owner, whose bits are the same in both.
+-- access(2): EACCES or 0. As with stock clients an ACL whose mask gives nothing is not looked at; the
+-- mode then says the same.
 CREATE FUNCTION tarn_1.access(_ino int8, _uid int8, _gids int8[], _mask int4) RETURNS int4
 LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 DECLARE
@@ -63,10 +63,11 @@ BEGIN
     IF _uid = 0 THEN
         -- Root may do everything but execute what nobody may execute.
         _allowed := CASE WHEN _r.type = 2 OR _r.mode & 73 <> 0 THEN 7 ELSE 6 END;
+    ELSIF _r.access_acl <> 0 AND _r.mode & 56 <> 0 THEN
+        RETURN CASE WHEN tarn_1.acl_allows(tarn_1.acl_row(_r.access_acl), _r.uid, _r.gid, _uid,
+                                           _gids, _mask & 7) THEN 0 ELSE 13 END;
     ELSIF _uid = _r.uid THEN
         _allowed := _r.mode >> 6 & 7;
-    ELSIF _r.access_acl <> 0 THEN
-        RETURN 95;
     ELSIF _r.gid = ANY (_gids) THEN
         _allowed := _r.mode >> 3 & 7;
     ELSE

@@ -27,13 +27,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT _name IN ('\x2e'::bytea, '\x2e
 CREATE FUNCTION tarn_1.lock_node(_ino int8) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _n public.jfs_node;
+    _r tarn.reply;
 BEGIN
-    SELECT * INTO _n FROM public.jfs_node WHERE inode = _ino FOR UPDATE;
+    SELECT (tarn_1.attributes(n)).* INTO _r
+      FROM public.jfs_node AS n WHERE n.inode = _ino FOR UPDATE;
     IF NOT FOUND THEN
         RETURN tarn_1.refuse(2);
     END IF;
-    RETURN tarn_1.attributes(_n);
+    RETURN _r;
 END $$;
 
 -- Hold a directory that is about to get a name, so that nobody removes it before we commit, and
@@ -45,30 +46,35 @@ END $$;
 CREATE FUNCTION tarn_1.hold_parent(_dir int8, _restore bool DEFAULT false) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _n public.jfs_node;
+    _r tarn.reply;
 BEGIN
     IF _dir >= tarn_1.trash() THEN
         RETURN tarn_1.refuse(1);
     END IF;
-    SELECT * INTO _n FROM public.jfs_node WHERE inode = _dir FOR KEY SHARE;
-    IF NOT FOUND OR _n.parent > tarn_1.trash() AND NOT _restore THEN
+    SELECT (tarn_1.attributes(n)).* INTO _r
+      FROM public.jfs_node AS n WHERE n.inode = _dir FOR KEY SHARE;
+    IF NOT FOUND OR _r.parent > tarn_1.trash() AND NOT _restore THEN
         RETURN tarn_1.refuse(2);
-    ELSIF _n.type <> 2 THEN
+    ELSIF _r.type <> 2 THEN
         RETURN tarn_1.refuse(20);
     END IF;
-    RETURN tarn_1.attributes(_n);
+    RETURN _r;
 END $$;
 
--- Bring a directory's row up to date: its times, and _links more sub-directories. To spare a busy
--- directory's row the times alone are left as they are within 100 ms, as stock clients do it.
--- The trash keeps its times and its link count.
+-- Whether the times of a directory have to be brought up to date: to spare a busy directory's row
+-- they are left as they are within 100 ms, as stock clients do it.
+CREATE FUNCTION tarn_1.is_stale(_mtime int8, _now int8) RETURNS bool
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT _mtime NOT BETWEEN _now - 99999 AND _now $$;
+
+-- Bring a directory's row up to date: its times, unless they are fresh, and _links more
+-- sub-directories. The trash keeps its times and its link count.
 CREATE FUNCTION tarn_1.touch_directory(_dir int8, _links int4, _now int8) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE public.jfs_node
        SET nlink = nlink + _links, mtime = _now, ctime = _now, mtimensec = 0, ctimensec = 0
      WHERE inode = _dir AND inode < tarn_1.trash()
-       AND (_links <> 0 OR mtime NOT BETWEEN _now - 99999 AND _now);
+       AND (_links <> 0 OR tarn_1.is_stale(mtime, _now));
 END $$;
 
 -- Both directories of a rename, lower inode first.
@@ -160,120 +166,194 @@ $$;
 
 ----------------------------------------------------------------------------------------- create
 
--- Permission bits of a new inode (format §5). A set-group-ID directory hands its bit down to
--- directories; a file may carry it only for root and for members of the group.
-CREATE FUNCTION tarn_1.initial_mode(_parent tarn.reply, _type int4, _mode int4, _umask int4,
-                                    _uid int8, _gid int8) RETURNS int4
+-- The permission bits of a new inode in a set-group-ID directory (format §5): directories hand the
+-- bit down; a file may carry it only for root and for members of the group.
+CREATE FUNCTION tarn_1.setgid_mode(_mode int4, _type int4, _group int8, _uid int8, _gids int8[])
+RETURNS int4
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN _type = 3 THEN 511
-                WHEN _parent.mode & 1024 = 0 THEN _mode & 4095 & ~_umask
-                WHEN _type = 2 THEN _mode & 4095 & ~_umask | 1024
-                WHEN _mode & ~_umask & 1032 = 1032 AND _uid <> 0 AND _gid <> _parent.gid
-                THEN _mode & 4095 & ~_umask & ~1024
-                ELSE _mode & 4095 & ~_umask END
+    SELECT CASE WHEN _type = 2 THEN _mode | 1024
+                WHEN _mode & 1032 = 1032 AND _uid <> 0 AND _group <> ALL (_gids) THEN _mode & ~1024
+                ELSE _mode END
 $$;
 
-CREATE FUNCTION tarn_1.create_node(_parent int8, _name bytea, _ino int8, _type int4, _mode int4,
-                                   _umask int4, _uid int8, _gid int8, _rdev int8, _target bytea)
+-- The errno of what cannot be made anywhere, else 0.
+CREATE FUNCTION tarn_1.create_error(_parent int8, _name bytea, _type int4, _uid int8, _gid int8,
+                                    _rdev int8, _target bytea) RETURNS int4
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN tarn_1.name_error(_name) <> 0 THEN tarn_1.name_error(_name)
+                WHEN tarn_1.is_dots(_name) THEN 17
+                WHEN tarn_1.is_trash_name(_parent, _name) OR _parent >= tarn_1.trash() THEN 1
+                WHEN _type NOT BETWEEN 1 AND 7 OR NOT tarn_1.fits('uid', _uid)
+                     OR NOT tarn_1.fits('gid', _gid)
+                     OR _type IN (5, 6) AND NOT tarn_1.fits('rdev', _rdev)
+                     OR _type = 3 AND (_target = '' OR position('\x00'::bytea IN _target) > 0) THEN 22
+                WHEN _type = 3 AND length(_target) > 4096 THEN 36
+                ELSE 0 END
+$$;
+
+-- Why a name may not be made in the held directory _p, else NULL. These refusals stand behind
+-- EEXIST, so they look for the name first.
+CREATE FUNCTION tarn_1.making_refusal(_p public.jfs_node, _name bytea, _flags tarn.volume_flags,
+                                      _uid int8, _gid int8) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _err int4 := 0;
+    _r   tarn.reply;
+BEGIN
+    IF _p.flags & 1 <> 0 THEN
+        _err := 1;
+    ELSIF _flags.dir_quota OR _flags.owner_quota THEN
+        _err := tarn_1.quota_error(_p.inode, _uid, _gid, 4096, 1);
+    END IF;
+    IF _err = 0 THEN
+        RETURN NULL;
+    END IF;
+    _r := tarn_1.occupied(_p.inode, _name);
+    RETURN CASE WHEN _r.err = 17 THEN _r ELSE tarn_1.refuse(_err) END;
+END $$;
+
+-- Make an inode with its name; without one when _name is NULL. All that is common is done here and
+-- not in functions of its own, for this is what a mount does most, and a call costs as much as a query.
+CREATE FUNCTION tarn_1.create_node(
+    _sid int8, _op int8, _flags tarn.volume_flags, _parent int8, _name bytea, _ino int8, _type int4,
+    _mode int4, _umask int4, _uid int8, _gid int8, _rdev int8, _target bytea, _gids int8[])
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _p     tarn.reply;
+    _err   int4 := tarn_1.create_error(_parent, _name, _type, _uid, _gid, _rdev, _target);
+    _now   int8 := tarn_1.clock_us();
+    _perm  int4 := CASE _type WHEN 3 THEN 511 ELSE _mode & 4095 & ~_umask END;
+    _group int8 := _gid;
+    _acl   int4 := 0;
+    _touch bool;
+    _p     public.jfs_node;
     _r     tarn.reply;
-    _n     public.jfs_node;
-    _owner int8;
-    _now   int8;
-    _flags tarn.volume_flags := tarn_1.flags();
 BEGIN
-    IF tarn_1.name_error(_name) <> 0 THEN
-        RETURN tarn_1.refuse(tarn_1.name_error(_name));
-    ELSIF tarn_1.is_dots(_name) THEN
-        RETURN tarn_1.refuse(17);
-    ELSIF tarn_1.is_trash_name(_parent, _name) THEN
-        RETURN tarn_1.refuse(1);
-    ELSIF _type NOT BETWEEN 1 AND 7 OR NOT tarn_1.fits('uid', _uid) OR NOT tarn_1.fits('gid', _gid)
-          OR _type IN (5, 6) AND NOT tarn_1.fits('rdev', _rdev)
-          OR _type = 3 AND (_target = '' OR position('\x00'::bytea IN _target) > 0) THEN
-        RETURN tarn_1.refuse(22);
-    ELSIF _type = 3 AND length(_target) > 4096 THEN
-        RETURN tarn_1.refuse(36);
+    IF _err <> 0 THEN
+        RETURN tarn_1.refuse(_err);
+    END IF;
+    -- Held as by hold_parent().
+    SELECT * INTO _p FROM public.jfs_node WHERE inode = _parent FOR KEY SHARE;
+    IF NOT FOUND OR _p.parent > tarn_1.trash() THEN
+        RETURN tarn_1.refuse(2);
+    ELSIF _p.type <> 2 THEN
+        RETURN tarn_1.refuse(20);
+    END IF;
+    IF _p.default_acl_id > 0 AND _type <> 3 THEN
+        SELECT i.acl, i.mode INTO _acl, _perm FROM tarn_1.inherit_acl(_p.default_acl_id, _mode) AS i;
+    END IF;
+    IF _p.mode & 1024 <> 0 THEN
+        _group := _p.gid::int8 & 4294967295;
+        _perm := tarn_1.setgid_mode(_perm, _type, _group, _uid, _gids || _gid);
+    END IF;
+    IF _p.flags & 1 <> 0 OR _flags.dir_quota OR _flags.owner_quota THEN
+        _r := tarn_1.making_refusal(_p, _name, _flags, _uid, _group);
+        IF _r.err IS NOT NULL THEN
+            RETURN _r;
+        END IF;
     END IF;
 
-    _p := tarn_1.hold_parent(_parent);
-    IF _p.err <> 0 THEN
-        RETURN _p;
-    END IF;
-    -- Refusals of the directory stand behind EEXIST, so they look for the name first. Inheriting an
-    -- ACL is not known here yet, and a child without it would be open to the wrong people.
-    IF _p.flags & 1 <> 0 OR _p.default_acl <> 0 AND _type <> 3 THEN
+    WHILE _name IS NOT NULL LOOP -- as add_edge()
+        INSERT INTO public.jfs_edge (parent, name, inode, type)
+        VALUES (_parent, _name, _ino, _type) ON CONFLICT (parent, name) DO NOTHING;
+        EXIT WHEN FOUND;
         _r := tarn_1.occupied(_parent, _name);
-        RETURN CASE WHEN _r.err = 17 THEN _r
-                    WHEN _p.flags & 1 <> 0 THEN tarn_1.refuse(1) ELSE tarn_1.refuse(95) END;
-    END IF;
-    _owner := CASE WHEN _p.mode & 1024 <> 0 THEN _p.gid ELSE _gid END;
-    IF (_flags.dir_quota OR _flags.owner_quota)
-       AND tarn_1.quota_error(_parent, _uid, _owner, 4096, 1) <> 0 THEN
-        _r := tarn_1.occupied(_parent, _name);
-        RETURN CASE WHEN _r.err = 17 THEN _r ELSE tarn_1.refuse(122) END;
-    END IF;
-    _r := tarn_1.add_edge(_parent, _name, _ino, _type);
-    IF _r.err IS NOT NULL THEN
-        RETURN _r;
-    END IF;
-
-    _now := tarn_1.clock_us();
-    INSERT INTO public.jfs_node (inode, type, flags, mode, uid, gid, atime, mtime, ctime,
-                                 atimensec, mtimensec, ctimensec, nlink, length, rdev, parent,
-                                 access_acl_id, default_acl_id, tier_id)
-    VALUES (_ino, _type, _p.flags & 32,
-            tarn_1.initial_mode(_p, _type, _mode, _umask, _uid, _gid),
-            _uid, _owner, _now, _now, _now, 0, 0, 0, CASE _type WHEN 2 THEN 2 ELSE 1 END,
+        IF _r.err IS NOT NULL THEN
+            RETURN _r;
+        END IF;
+    END LOOP;
+    INSERT INTO public.jfs_node AS n
+           (inode, type, flags, mode, uid, gid, atime, mtime, ctime, atimensec, mtimensec,
+            ctimensec, nlink, length, rdev, parent, access_acl_id, default_acl_id, tier_id)
+    VALUES (_ino, _type, (_p.flags & 32) | CASE WHEN _name IS NULL THEN 1073741824 ELSE 0 END, _perm, _uid, _group, _now, _now, _now, 0, 0, 0,
+            CASE WHEN _name IS NULL THEN 0 WHEN _type = 2 THEN 2 ELSE 1 END,
             CASE _type WHEN 2 THEN 4096 WHEN 3 THEN length(_target) ELSE 0 END,
-            CASE WHEN _type IN (5, 6) THEN _rdev ELSE 0 END, _parent, 0, 0, _p.tier)
-    RETURNING * INTO _n;
+            CASE WHEN _type IN (5, 6) THEN _rdev ELSE 0 END,
+            CASE WHEN _name IS NULL THEN 0 ELSE _parent END, _acl,
+            CASE _type WHEN 2 THEN coalesce(_p.default_acl_id, 0) ELSE 0 END,
+            coalesce(_p.tier_id, 0))
+    RETURNING (tarn_1.attributes(n)).* INTO _r;
     IF _type = 3 THEN
         INSERT INTO public.jfs_symlink (inode, target) VALUES (_ino, _target);
     ELSIF _type = 2 THEN
         INSERT INTO public.jfs_dir_stats (inode, data_length, used_space, used_inodes)
         VALUES (_ino, 0, 0, 0);
     END IF;
-    PERFORM tarn_1.touch_directory(_parent, CASE _type WHEN 2 THEN 1 ELSE 0 END, _now);
-    _r := tarn_1.attributes(_n);
-    _r.usage := ARRAY[4096, 1, _parent, 0, 4096, 1];
+    _touch := _name IS NOT NULL AND (_type = 2 OR tarn_1.is_stale(_p.mtime, _now));
+    IF _touch THEN
+        PERFORM tarn_1.touch_directory(_parent, (_type = 2)::int4, _now);
+    END IF;
+    _r.usage := CASE WHEN _name IS NULL THEN '{4096,1}'
+                     ELSE ARRAY[4096, 1, _parent, 0, 4096, 1] END;
     IF _flags.owner_quota THEN
-        _r.usage := _r.usage || tarn_1.owner_usage(_uid, _owner, 4096, 1);
+        _r.usage := _r.usage || tarn_1.owner_usage(_uid, _group, 4096, 1);
+    END IF;
+    IF _flags.change_log AND _name IS NOT NULL THEN
+        PERFORM tarn_1.log_change(_sid, _op, format(
+            'CREATE(%s,%s,%s,%s,%s,%s,%s,%s,linux,%s):%s', _parent, tarn_1.log_name(_name), _uid,
+            _gid, _type, _mode & 4095, _umask, tarn_1.log_name(_target), _touch::text, _ino));
     END IF;
     RETURN _r;
 END $$;
 
+-- _gids: the caller's groups, besides _gid.
 CREATE FUNCTION tarn_1.create(_sid int8, _lane int4, _op int8, _parent int8, _name bytea,
                               _ino int8, _type int4, _mode int4, _umask int4, _uid int8,
-                              _gid int8, _rdev int8, _target bytea)
+                              _gid int8, _rdev int8, _target bytea, _gids int8[] DEFAULT '{}')
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _r     tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _flags tarn.volume_flags;
 BEGIN
     IF _r.err IS NULL THEN
-        _r := tarn_1.lane_end(_sid, _lane, _op,
-                              tarn_1.create_node(_parent, _name, _ino, _type, _mode, _umask, _uid,
-                                                 _gid, _rdev, _target));
+        _flags := tarn_1.flags();
+        _r := tarn_1.create_node(_sid, _op, _flags, _parent, _name, _ino, _type, _mode, _umask,
+                                 _uid, _gid, _rdev, _target, _gids);
+        _r := tarn_1.lane_end(_sid, _lane, _op, _r, _flags.dir_quota);
     END IF;
     RETURN _r;
+END $$;
+
+-- Make a file without a name (O_TMPFILE), where _parent says. It is kept as if it had been unlinked
+-- while this session has it open: link() gives it a name, release() or the session's end removes
+-- it. A flag that stock clients do not know tells it from what was unlinked. Nor do they have an entry
+-- of the change log for it: the name is noted as its creation.
+CREATE FUNCTION tarn_1.tmpfile(_sid int8, _lane int4, _op int8, _parent int8, _ino int8,
+                               _mode int4, _umask int4, _uid int8, _gid int8,
+                               _gids int8[] DEFAULT '{}') RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r     tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _flags tarn.volume_flags;
+BEGIN
+    IF _r.err IS NOT NULL THEN
+        RETURN _r;
+    END IF;
+    _flags := tarn_1.flags();
+    _r := tarn_1.create_node(_sid, _op, _flags, _parent, NULL, _ino, 1, _mode, _umask, _uid, _gid,
+                             0, '', _gids);
+    IF _r.err = 0 THEN
+        INSERT INTO public.jfs_sustained (sid, inode) VALUES (_sid, _ino);
+    END IF;
+    RETURN tarn_1.lane_end(_sid, _lane, _op, _r, _flags.dir_quota);
 END $$;
 
 ------------------------------------------------------------------------------------------- link
 
 -- From the second name on, the parents of an inode are found through its edges: parent is 0 for
 -- good, even when one name is left.
-CREATE FUNCTION tarn_1.add_link(_ino int8, _parent int8, _name bytea) RETURNS tarn.reply
+--
+-- An inode without a name gets one only if tmpfile() made it so.
+CREATE FUNCTION tarn_1.add_link(_sid int8, _op int8, _flags tarn.volume_flags, _ino int8,
+                                _parent int8, _name bytea) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _p   tarn.reply;
-    _r   tarn.reply;
-    _n   public.jfs_node;
-    _now int8;
-    _flags tarn.volume_flags := tarn_1.flags();
+    _now   int8 := tarn_1.clock_us();
+    _err   int4;
+    _links int4;
+    _p     tarn.reply;
+    _r     tarn.reply;
 BEGIN
     IF tarn_1.name_error(_name) <> 0 THEN
         RETURN tarn_1.refuse(tarn_1.name_error(_name));
@@ -287,30 +367,43 @@ BEGIN
     IF _p.err <> 0 THEN
         RETURN _p;
     END IF;
-    _r := tarn_1.lock_node(_ino);
-    IF _r.err <> 0 OR _r.nlink = 0 THEN
+    SELECT (tarn_1.attributes(n)).* INTO _r FROM public.jfs_node AS n WHERE inode = _ino FOR UPDATE;
+    IF NOT FOUND OR _r.nlink = 0 AND _r.flags & 1073741824 = 0 THEN
         -- What is only kept open has no name and gets none any more.
         RETURN tarn_1.refuse(2);
     END IF;
-    IF _r.type = 2 OR _r.flags & 3 <> 0 OR _p.flags & 1 <> 0 THEN
+    _links := _r.nlink;
+    _err := CASE WHEN _r.type = 2 OR _r.flags & 3 <> 0 OR _p.flags & 1 <> 0 THEN 1
+                 WHEN _flags.dir_quota OR _flags.owner_quota THEN tarn_1.link_error(_parent, _r)
+                 ELSE 0 END;
+    IF _err <> 0 THEN
         _r := tarn_1.occupied(_parent, _name);
-        RETURN tarn_1.refuse(coalesce(_r.err, 1));
-    ELSIF (_flags.dir_quota OR _flags.owner_quota) AND tarn_1.link_error(_parent, _r) <> 0 THEN
-        _r := tarn_1.occupied(_parent, _name);
-        RETURN tarn_1.refuse(coalesce(_r.err, 122));
+        RETURN tarn_1.refuse(coalesce(_r.err, _err));
     END IF;
     _r := tarn_1.add_edge(_parent, _name, _ino, _r.type);
     IF _r.err IS NOT NULL THEN
         RETURN _r;
     END IF;
 
-    _now := tarn_1.clock_us();
-    UPDATE public.jfs_node
-       SET nlink = nlink + 1, parent = 0, ctime = tarn_1.next_ctime(ctime, _now), ctimensec = 0
-     WHERE inode = _ino RETURNING * INTO _n;
-    PERFORM tarn_1.touch_directory(_parent, 0, _now);
-    _r := tarn_1.attributes(_n);
+    IF _links = 0 THEN
+        DELETE FROM public.jfs_sustained WHERE sid = _sid AND inode = _ino;
+    END IF;
+    UPDATE public.jfs_node AS n
+       SET nlink = nlink + 1, parent = CASE WHEN _links = 0 THEN _parent ELSE 0 END,
+           flags = flags & ~1073741824, ctime = tarn_1.next_ctime(ctime, _now), ctimensec = 0
+     WHERE inode = _ino RETURNING (tarn_1.attributes(n)).* INTO _r;
+    IF tarn_1.is_stale(_p.mtime, _now) THEN
+        PERFORM tarn_1.touch_directory(_parent, 0, _now);
+    END IF;
     _r.usage := ARRAY[0, 0]::int8[] || tarn_1.entry_usage(_parent, _r, 1);
+    IF _flags.change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, CASE WHEN _links = 0 THEN format(
+            'CREATE(%s,%s,%s,%s,%s,%s,%s,,linux,%s):%s', _parent, tarn_1.log_name(_name), _r.uid,
+            _r.gid, _r.type, _r.mode, 0, tarn_1.is_stale(_p.mtime, _now)::text, _ino)
+        ELSE format(
+            'LINK(%s,%s,%s,%s):%s', _ino, _parent, tarn_1.log_name(_name),
+            tarn_1.is_stale(_p.mtime, _now)::text, _r.nlink) END);
+    END IF;
     RETURN _r;
 END $$;
 
@@ -318,28 +411,38 @@ CREATE FUNCTION tarn_1.link(_sid int8, _lane int4, _op int8, _ino int8, _parent 
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _r     tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _flags tarn.volume_flags;
 BEGIN
     IF _r.err IS NULL THEN
-        _r := tarn_1.lane_end(_sid, _lane, _op, tarn_1.add_link(_ino, _parent, _name));
+        _flags := tarn_1.flags();
+        _r := tarn_1.add_link(_sid, _op, _flags, _ino, _parent, _name);
+        _r := tarn_1.lane_end(_sid, _lane, _op, _r, _flags.dir_quota);
     END IF;
     RETURN _r;
 END $$;
 
 --------------------------------------------------------------------------------- unlink, rmdir
 
+-- The hour of the trash that a usage of discard() puts the inode into; 0: it is not in the trash.
+CREATE FUNCTION tarn_1.grave(_usage int8[]) RETURNS int8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN _usage[7] > tarn_1.trash() THEN _usage[7] ELSE 0 END
+$$;
+
 -- Remove a name: of a directory (_is_rmdir) or of anything else. Only root removes in the trash,
 -- and nobody an hour of it.
-CREATE FUNCTION tarn_1.remove_name(_sid int8, _parent int8, _name bytea, _uid int8,
-                                   _is_rmdir bool, _opened int8[])
+CREATE FUNCTION tarn_1.remove_name(_sid int8, _op int8, _flags tarn.volume_flags, _parent int8,
+                                   _name bytea, _uid int8, _is_rmdir bool, _opened int8[])
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _p   tarn.reply;
-    _n   tarn.reply;
-    _r   tarn.reply;
-    _e   public.jfs_edge;
-    _now int8;
+    _now   int8 := tarn_1.clock_us();
+    _touch bool;
+    _p     public.jfs_node;
+    _n     tarn.reply;
+    _r     tarn.reply;
+    _e     public.jfs_edge;
 BEGIN
     IF tarn_1.name_error(_name) <> 0 THEN
         RETURN tarn_1.refuse(tarn_1.name_error(_name));
@@ -350,9 +453,9 @@ BEGIN
         RETURN tarn_1.refuse(1);
     END IF;
     LOOP
-        _p := tarn_1.getattr(_parent);
-        IF _p.err <> 0 THEN
-            RETURN _p;
+        SELECT * INTO _p FROM public.jfs_node WHERE inode = _parent;
+        IF NOT FOUND THEN
+            RETURN tarn_1.refuse(2);
         ELSIF _p.type <> 2 THEN
             RETURN tarn_1.refuse(20);
         END IF;
@@ -362,7 +465,11 @@ BEGIN
         ELSIF (_e.type = 2) <> _is_rmdir THEN
             RETURN tarn_1.refuse(CASE WHEN _is_rmdir THEN 20 ELSE 1 END);
         END IF;
-        _n := tarn_1.lock_node(_e.inode);
+        SELECT (tarn_1.attributes(n)).* INTO _n
+          FROM public.jfs_node AS n WHERE inode = _e.inode FOR UPDATE;
+        IF NOT FOUND THEN
+            _n := tarn_1.refuse(2);
+        END IF;
         IF (_p.flags | coalesce(_n.flags, 0)) & 3 <> 0 THEN
             RETURN tarn_1.refuse(1);
         END IF;
@@ -370,11 +477,22 @@ BEGIN
         IF _is_rmdir AND tarn_1.has_children(_e.inode) THEN
             RETURN tarn_1.refuse(39);
         END IF;
-        _now := tarn_1.clock_us();
-        _r := tarn_1.discard(_sid, _e, _n, _opened, _now);
+        _r := tarn_1.discard(_sid, _e, _n, _opened, _now, _flags);
         EXIT WHEN _r.err IS NOT NULL;
     END LOOP;
-    PERFORM tarn_1.touch_directory(_parent, CASE WHEN _is_rmdir THEN -1 ELSE 0 END, _now);
+    _touch := _is_rmdir OR _parent < tarn_1.trash() AND tarn_1.is_stale(_p.mtime, _now);
+    IF _touch THEN
+        PERFORM tarn_1.touch_directory(_parent, -_is_rmdir::int4, _now);
+    END IF;
+    IF _flags.change_log AND _is_rmdir THEN
+        PERFORM tarn_1.log_change(_sid, _op, format(
+            'RMDIR(%s,%s,%s):%s', _parent, tarn_1.log_name(_name), tarn_1.grave(_r.usage),
+            _e.inode));
+    ELSIF _flags.change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, format(
+            'UNLINK(%s,%s,%s,%s,%s):%s', _parent, tarn_1.log_name(_name), tarn_1.grave(_r.usage),
+            (_n.err = 0 AND _r.nlink = 0 AND _r.usage[2] = 0)::text, _touch::text, _e.inode));
+    END IF;
     RETURN _r;
 END $$;
 
@@ -383,11 +501,13 @@ CREATE FUNCTION tarn_1.unlink(_sid int8, _lane int4, _op int8, _parent int8, _na
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _r     tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _flags tarn.volume_flags;
 BEGIN
     IF _r.err IS NULL THEN
-        _r := tarn_1.lane_end(_sid, _lane, _op, tarn_1.remove_name(_sid, _parent, _name, _uid,
-                                                                   false, _opened));
+        _flags := tarn_1.flags();
+        _r := tarn_1.remove_name(_sid, _op, _flags, _parent, _name, _uid, false, _opened);
+        _r := tarn_1.lane_end(_sid, _lane, _op, _r, _flags.dir_quota);
     END IF;
     RETURN _r;
 END $$;
@@ -397,11 +517,13 @@ CREATE FUNCTION tarn_1.rmdir(_sid int8, _lane int4, _op int8, _parent int8, _nam
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _r     tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _flags tarn.volume_flags;
 BEGIN
     IF _r.err IS NULL THEN
-        _r := tarn_1.lane_end(_sid, _lane, _op, tarn_1.remove_name(_sid, _parent, _name, _uid,
-                                                                   true, '{}'));
+        _flags := tarn_1.flags();
+        _r := tarn_1.remove_name(_sid, _op, _flags, _parent, _name, _uid, true, '{}');
+        _r := tarn_1.lane_end(_sid, _lane, _op, _r, _flags.dir_quota);
     END IF;
     RETURN _r;
 END $$;
@@ -470,12 +592,10 @@ END $$;
 
 -- Swap two names. Edges, nodes and parents are locked or held.
 CREATE FUNCTION tarn_1.exchange(_e1 public.jfs_edge, _s tarn.reply, _e2 public.jfs_edge,
-                                _d tarn.reply) RETURNS tarn.reply
+                                _d tarn.reply, _now int8) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _now  int8 := tarn_1.clock_us();
-    _more int4 := (_e2.type = 2)::int4 - (_e1.type = 2)::int4; -- directories that _e1.parent gains
-    _r    tarn.reply;
+    _r tarn.reply;
 BEGIN
     UPDATE public.jfs_edge SET inode = _e2.inode, type = _e2.type
      WHERE parent = _e1.parent AND name = _e1.name;
@@ -496,38 +616,41 @@ BEGIN
                              || tarn_1.entry_usage(_e1.parent, _d, 1)
                              || tarn_1.entry_usage(_e2.parent, _d, -1);
     END IF;
-    PERFORM tarn_1.touch_directories(_e1.parent, _more, _e2.parent, -_more, _now);
     RETURN _r;
 END $$;
 
--- Move a name, over what _target (an edge, or NULL) leads to. NULL when another has made the free
--- name meanwhile; then nothing has been changed. Edges, nodes and parents are locked or held.
-CREATE FUNCTION tarn_1.move(_sid int8, _e public.jfs_edge, _s tarn.reply, _parent int8,
-                            _name bytea, _target public.jfs_edge, _d tarn.reply, _opened int8[])
+-- Move a name, over what _target (an edge, or NULL) leads to. NULL when the name does not lead there
+-- any more; then nothing has been changed. The nodes, the parents and a target's edge are locked or
+-- held.
+--
+-- A free name that another makes meanwhile ends the transaction by unique_violation (23505), and the
+-- operation is sent again: it then finds a target.
+CREATE FUNCTION tarn_1.move(_sid int8, _flags tarn.volume_flags, _e public.jfs_edge, _s tarn.reply,
+                            _parent int8, _name bytea, _target public.jfs_edge, _d tarn.reply,
+                            _opened int8[], _now int8)
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _now   int8 := tarn_1.clock_us();
     _usage int8[] := '{0,0}';
     _r     tarn.reply;
 BEGIN
     IF _target.inode IS NOT NULL THEN
-        _r := tarn_1.discard(_sid, _target, _d, _opened, _now);
+        _r := tarn_1.discard(_sid, _target, _d, _opened, _now, _flags);
         _usage := _r.usage;
     END IF;
-    _r := tarn_1.add_edge(_parent, _name, _e.inode, _e.type);
-    IF _r.err IS NOT NULL THEN
-        RETURN NULL; -- a target's name stays locked by its removal, so there was none
+    UPDATE public.jfs_edge SET parent = _parent, name = _name
+     WHERE parent = _e.parent AND name = _e.name AND inode = _e.inode;
+    IF NOT FOUND THEN
+        RETURN NULL; -- with a target it was locked
     END IF;
-    DELETE FROM public.jfs_edge WHERE parent = _e.parent AND name = _e.name;
-    _r := tarn_1.reparent(_e.inode, _parent, _now);
-    IF _e.type = 2 AND _e.parent <> _parent THEN
-        PERFORM tarn_1.carry_quotas(_e.inode, _e.parent, _parent);
-    END IF;
-    PERFORM tarn_1.touch_directories(
-        _e.parent, -(_e.type = 2)::int4,
-        _parent, (_e.type = 2)::int4 - coalesce((_target.type = 2)::int4, 0), _now);
+    UPDATE public.jfs_node AS n
+       SET parent = CASE WHEN parent > 0 THEN _parent ELSE parent END,
+           ctime = tarn_1.next_ctime(ctime, _now), ctimensec = 0
+     WHERE inode = _e.inode RETURNING (tarn_1.attributes(n)).* INTO _r;
     IF _e.parent <> _parent THEN
+        IF _e.type = 2 THEN
+            PERFORM tarn_1.carry_quotas(_e.inode, _e.parent, _parent);
+        END IF;
         _usage := _usage || tarn_1.entry_usage(_e.parent, _s, -1)
                          || tarn_1.entry_usage(_parent, _s, 1);
     END IF;
@@ -535,11 +658,47 @@ BEGIN
     RETURN _r;
 END $$;
 
-CREATE FUNCTION tarn_1.rename_name(_sid int8, _parent1 int8, _name1 bytea, _parent2 int8,
-                                   _name2 bytea, _flags int4, _uid int8, _opened int8[])
+-- The errno of a rename that its directories or names forbid, else 0; before nodes are locked.
+CREATE FUNCTION tarn_1.rename_refusal(_p1 tarn.reply, _e1 public.jfs_edge, _p2 tarn.reply,
+                                      _e2 public.jfs_edge, _flags int4) RETURNS int4
+LANGUAGE plpgsql AS $$
+DECLARE
+    _err int4 := CASE WHEN _p1.err <> 0 THEN _p1.err
+                      WHEN _p1.type <> 2 THEN 20
+                      WHEN _p2.err <> 0 THEN _p2.err
+                      WHEN _e1.inode IS NULL THEN 2
+                      WHEN _e2.inode IS NOT NULL AND _flags & 1 <> 0 THEN 17
+                      WHEN _e2.inode IS NULL AND _flags = 2 THEN 2
+                      ELSE 0 END;
+BEGIN
+    IF _err = 0 AND _p1.ino <> _p2.ino AND _e1.type = 2 THEN
+        _err := tarn_1.loop_error(_p2.ino, _e1.inode);
+    END IF;
+    IF _err = 0 AND _p1.ino <> _p2.ino AND _e2.type = 2 AND _flags = 2 THEN
+        _err := tarn_1.loop_error(_p1.ino, _e2.inode);
+    END IF;
+    RETURN _err;
+END $$;
+
+-- Lock both edges, lower (parent, name) first. False: one does not lead there any more.
+CREATE FUNCTION tarn_1.lock_edges(_e1 public.jfs_edge, _e2 public.jfs_edge) RETURNS bool
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF (_e2.parent, _e2.name) < (_e1.parent, _e1.name) THEN
+        RETURN tarn_1.lock_edge(_e2.parent, _e2.name, _e2.inode)
+               AND tarn_1.lock_edge(_e1.parent, _e1.name, _e1.inode);
+    END IF;
+    RETURN tarn_1.lock_edge(_e1.parent, _e1.name, _e1.inode)
+           AND tarn_1.lock_edge(_e2.parent, _e2.name, _e2.inode);
+END $$;
+
+CREATE FUNCTION tarn_1.rename_name(
+    _sid int8, _op int8, _settings tarn.volume_flags, _parent1 int8, _name1 bytea, _parent2 int8,
+    _name2 bytea, _flags int4, _uid int8, _opened int8[])
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
+    _now int8 := tarn_1.clock_us();
     _err int4 := tarn_1.rename_error(_parent1, _name1, _parent2, _name2, _flags, _uid);
     _p1  tarn.reply;
     _p2  tarn.reply;
@@ -548,7 +707,8 @@ DECLARE
     _s   tarn.reply;
     _d   tarn.reply;
     _r   tarn.reply;
-    _is_target bool;
+    _has_target bool;
+    _more       int4; -- sub-directories that _parent2 gains and _parent1 loses
 BEGIN
     IF _err <> 0 THEN
         RETURN tarn_1.refuse(_err);
@@ -556,27 +716,19 @@ BEGIN
     LOOP
         SELECT * INTO _e1 FROM public.jfs_edge WHERE parent = _parent1 AND name = _name1;
         SELECT * INTO _e2 FROM public.jfs_edge WHERE parent = _parent2 AND name = _name2;
-        _is_target := FOUND;
+        _has_target := FOUND;
         -- One move of directories between parents at a time, or two could make a cycle. Before any
         -- row lock: the one who has it may need the row we would hold.
         IF _parent1 <> _parent2 AND (_e1.type = 2 OR _flags = 2 AND _e2.type = 2) THEN
             PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('tarn'), 1);
         END IF;
-        _p1 := tarn_1.getattr(_parent1);
         _p2 := tarn_1.hold_parent(_parent2, _flags = 33);
-        _err := CASE WHEN _p1.err <> 0 THEN _p1.err
-                     WHEN _p1.type <> 2 THEN 20
-                     WHEN _p2.err <> 0 THEN _p2.err
-                     WHEN _e1.inode IS NULL THEN 2
-                     WHEN _is_target AND _flags & 1 <> 0 THEN 17
-                     WHEN NOT _is_target AND _flags = 2 THEN 2
-                     WHEN _parent1 <> _parent2 AND _e1.type = 2
-                          AND tarn_1.loop_error(_parent2, _e1.inode) <> 0
-                     THEN tarn_1.loop_error(_parent2, _e1.inode)
-                     WHEN _parent1 <> _parent2 AND _e2.type = 2 AND _flags = 2
-                          AND tarn_1.loop_error(_parent1, _e2.inode) <> 0
-                     THEN tarn_1.loop_error(_parent1, _e2.inode)
-                     ELSE 0 END;
+        IF _parent1 = _parent2 THEN
+            _p1 := _p2;
+        ELSE
+            _p1 := tarn_1.getattr(_parent1);
+        END IF;
+        _err := tarn_1.rename_refusal(_p1, _e1, _p2, _e2, _flags);
         IF _err <> 0 THEN
             RETURN tarn_1.refuse(_err);
         ELSIF _e1.inode = _e2.inode THEN
@@ -591,18 +743,13 @@ BEGIN
         IF _e2.inode > _e1.inode THEN
             _d := tarn_1.lock_node(_e2.inode);
         END IF;
-        -- Lower (parent, name) first.
-        CONTINUE WHEN _is_target AND (_parent2, _name2) < (_parent1, _name1)
-                      AND NOT tarn_1.lock_edge(_parent2, _name2, _e2.inode);
-        CONTINUE WHEN NOT tarn_1.lock_edge(_parent1, _name1, _e1.inode);
-        CONTINUE WHEN _is_target AND (_parent2, _name2) > (_parent1, _name1)
-                      AND NOT tarn_1.lock_edge(_parent2, _name2, _e2.inode);
+        CONTINUE WHEN _has_target AND NOT tarn_1.lock_edges(_e1, _e2);
         _err := CASE WHEN _s.err <> 0 THEN _s.err
-                     ELSE tarn_1.move_error(_p1, _s, _p2, _d, _is_target, _e2.type, _flags = 2) END;
+                     ELSE tarn_1.move_error(_p1, _s, _p2, _d, _has_target, _e2.type, _flags = 2) END;
         IF _err = 0 AND _flags <> 2 AND _e2.type = 2 AND tarn_1.has_children(_e2.inode) THEN
             _err := 39;
         END IF;
-        IF _err = 0 AND (tarn_1.flags()).dir_quota THEN
+        IF _err = 0 AND _settings.dir_quota THEN
             _err := tarn_1.move_quota_error(_s, _parent1, _parent2);
             IF _err = 0 AND _flags = 2 THEN
                 _err := tarn_1.move_quota_error(_d, _parent2, _parent1);
@@ -612,11 +759,25 @@ BEGIN
             RETURN tarn_1.refuse(_err);
         END IF;
         IF _flags = 2 THEN
-            RETURN tarn_1.exchange(_e1, _s, _e2, _d);
+            _r := tarn_1.exchange(_e1, _s, _e2, _d, _now);
+        ELSE
+            _r := tarn_1.move(_sid, _settings, _e1, _s, _parent2, _name2, _e2, _d, _opened, _now);
         END IF;
-        _r := tarn_1.move(_sid, _e1, _s, _parent2, _name2, _e2, _d, _opened);
         EXIT WHEN _r.err IS NOT NULL;
     END LOOP;
+
+    _more := (_e1.type = 2)::int4 - coalesce((_flags = 2 AND _e2.type = 2)::int4, 0);
+    _err := coalesce((_flags <> 2 AND _e2.type = 2)::int4, 0); -- directories replaced
+    IF _parent1 <> _parent2 OR _err > 0 OR tarn_1.is_stale(_p2.mtime, _now) THEN
+        PERFORM tarn_1.touch_directories(_parent1, -_more, _parent2, _more - _err, _now);
+    END IF;
+    IF _settings.change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, format(
+            'MOVE(%s,%s,%s,%s,%s,%s,%s):%s', _parent1, tarn_1.log_name(_name1), _parent2,
+            tarn_1.log_name(_name2), _flags, coalesce(_e2.inode, 0),
+            CASE WHEN _has_target AND _flags <> 2 THEN tarn_1.grave(_r.usage) ELSE 0 END,
+            _e1.inode));
+    END IF;
     RETURN _r;
 END $$;
 
@@ -626,12 +787,14 @@ CREATE FUNCTION tarn_1.rename(_sid int8, _lane int4, _op int8, _parent1 int8, _n
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _r        tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _settings tarn.volume_flags;
 BEGIN
     IF _r.err IS NULL THEN
-        _r := tarn_1.lane_end(_sid, _lane, _op,
-                              tarn_1.rename_name(_sid, _parent1, _name1, _parent2, _name2, _flags,
-                                                 _uid, _opened));
+        _settings := tarn_1.flags();
+        _r := tarn_1.rename_name(_sid, _op, _settings, _parent1, _name1, _parent2, _name2, _flags,
+                                 _uid, _opened);
+        _r := tarn_1.lane_end(_sid, _lane, _op, _r, _settings.dir_quota);
     END IF;
     RETURN _r;
 END $$;

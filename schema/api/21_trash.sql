@@ -3,7 +3,7 @@
 
 -- The trash directory of the UTC hour, made by the first deletion in it. Two who make it at once:
 -- the second waits for the first and then finds it; it has used up a number, which is harmless.
-CREATE FUNCTION tarn_1.trash_hour(_now int8, OUT hour int8, OUT is_new bool)
+CREATE FUNCTION tarn_1.trash_hour(_now int8, _sid int8 DEFAULT 0, OUT hour int8, OUT is_new bool)
 LANGUAGE plpgsql AS $$
 DECLARE
     _name bytea := convert_to(to_char(to_timestamp(_now / 1000000) AT TIME ZONE 'UTC',
@@ -30,6 +30,11 @@ BEGIN
                 0, 0, 0);
         INSERT INTO public.jfs_dir_stats (inode, data_length, used_space, used_inodes)
         VALUES (hour, 0, 0, 0);
+        IF (tarn_1.flags()).change_log THEN
+            PERFORM tarn_1.log_change(_sid, hour - tarn_1.trash(), format(
+                'CREATE(%s,%s,0,0,2,365,0,,linux,false):%s', tarn_1.trash(),
+                tarn_1.log_name(_name), hour));
+        END IF;
     END IF;
 END $$;
 
@@ -41,15 +46,17 @@ $$;
 
 -- Into the trash with an inode whose edge _e has just been deleted. NULL when the trash has this
 -- very name of the inode already, which happens to long names of one file that are cut alike.
-CREATE FUNCTION tarn_1.bury(_e public.jfs_edge, _n tarn.reply, _now int8) RETURNS tarn.reply
+CREATE FUNCTION tarn_1.bury(_e public.jfs_edge, _n tarn.reply, _now int8, _sid int8 DEFAULT 0)
+RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _grave record;
-    _r     tarn.reply;
+    _hour   int8;
+    _is_new bool;
+    _r      tarn.reply;
 BEGIN
-    _grave := tarn_1.trash_hour(_now);
+    SELECT h.hour, h.is_new INTO _hour, _is_new FROM tarn_1.trash_hour(_now, _sid) AS h;
     INSERT INTO public.jfs_edge (parent, name, inode, type)
-    VALUES (_grave.hour, tarn_1.trash_name(_e.parent, _e.inode, _e.name), _e.inode, _e.type)
+    VALUES (_hour, tarn_1.trash_name(_e.parent, _e.inode, _e.name), _e.inode, _e.type)
     ON CONFLICT (parent, name) DO NOTHING;
     IF NOT FOUND THEN
         -- The only link of an inode cannot be in the trash and outside: somebody broke the volume,
@@ -59,9 +66,12 @@ BEGIN
         END IF;
         RETURN NULL;
     END IF;
-    _r := tarn_1.reparent(_e.inode, _grave.hour, _now);
-    _r.usage := CASE WHEN _grave.is_new THEN '{4096,1}'::int8[] ELSE '{0,0}' END
-                || tarn_1.entry_usage(_e.parent, _n, -1) || tarn_1.entry_usage(_grave.hour, _n, 1);
+    UPDATE public.jfs_node AS n
+       SET parent = CASE WHEN parent > 0 THEN _hour ELSE parent END,
+           ctime = tarn_1.next_ctime(ctime, _now), ctimensec = 0
+     WHERE inode = _e.inode RETURNING (tarn_1.attributes(n)).* INTO _r;
+    _r.usage := CASE WHEN _is_new THEN '{4096,1}'::int8[] ELSE '{0,0}' END
+                || tarn_1.entry_usage(_e.parent, _n, -1) || tarn_1.entry_usage(_hour, _n, 1);
     RETURN _r;
 END $$;
 
@@ -90,8 +100,10 @@ BEGIN
     RETURN tarn_1.drop_link(_e, _n, _now);
 END $$;
 
--- The end of an inode. The data of a file are deleted later, by way of jfs_delfile.
-CREATE FUNCTION tarn_1.erase(_e public.jfs_edge, _n tarn.reply, _now int8) RETURNS tarn.reply
+-- The end of an inode. The data of a file are deleted later, by way of jfs_delfile. _has_owners: the
+-- volume's owner_quota.
+CREATE FUNCTION tarn_1.erase(_e public.jfs_edge, _n tarn.reply, _now int8, _has_owners bool)
+RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 BEGIN
     IF _n.type = 1 THEN
@@ -106,11 +118,11 @@ BEGIN
     _n.ctime := _now;
     _n.ctimensec := 0;
     _n.usage := ARRAY[-tarn_1.space(tarn_1.counted_length(_n)), -1]
-                || tarn_1.entry_usage(_e.parent, _n, -1)
-                || CASE WHEN _n.ino < tarn_1.trash()
-                        THEN tarn_1.owner_usage(_n.uid, _n.gid,
-                                                -tarn_1.space(tarn_1.counted_length(_n)), -1)
-                        ELSE '{}' END;
+                || tarn_1.entry_usage(_e.parent, _n, -1);
+    IF _has_owners AND _n.ino < tarn_1.trash() THEN
+        _n.usage := _n.usage || tarn_1.owner_usage(
+            _n.uid, _n.gid, -tarn_1.space(tarn_1.counted_length(_n)), -1);
+    END IF;
     RETURN _n;
 END $$;
 
@@ -125,9 +137,11 @@ $$;
 -- Take away the edge _e that leads to the locked node _n (err 2: there is none), and do with the
 -- node what follows from it. The answer is the inode as it is afterwards, with the usage.
 --
--- NULL when the edge does not lead there any more; then nothing has been changed.
+-- NULL when the edge does not lead there any more; then nothing has been changed. _flags: the volume's,
+-- if the caller has them at hand.
 CREATE FUNCTION tarn_1.discard(_sid int8, _e public.jfs_edge, _n tarn.reply, _opened int8[],
-                               _now int8) RETURNS tarn.reply
+                               _now int8, _flags tarn.volume_flags DEFAULT NULL)
+RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
     _r tarn.reply;
@@ -143,8 +157,11 @@ BEGIN
     IF _n.err <> 0 THEN
         RETURN tarn_1.drop_corrupt(_e);
     END IF;
-    IF _e.parent < tarn_1.trash() AND _n.flags & 32 = 0 AND tarn_1.trash_days() > 0 THEN
-        _r := tarn_1.bury(_e, _n, _now);
+    IF _flags.trash_days IS NULL THEN
+        _flags := tarn_1.flags();
+    END IF;
+    IF _e.parent < tarn_1.trash() AND _n.flags & 32 = 0 AND _flags.trash_days > 0 THEN
+        _r := tarn_1.bury(_e, _n, _now, _sid);
         IF _r.err IS NOT NULL THEN
             RETURN _r;
         END IF;
@@ -154,5 +171,5 @@ BEGIN
     ELSIF _n.type = 1 AND _n.ino = ANY (_opened) THEN
         RETURN tarn_1.sustain(_sid, _e, _n, _now);
     END IF;
-    RETURN tarn_1.erase(_e, _n, _now);
+    RETURN tarn_1.erase(_e, _n, _now, _flags.owner_quota);
 END $$;

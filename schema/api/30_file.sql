@@ -125,7 +125,8 @@ BEGIN
     UPDATE public.jfs_node AS n
        SET flags = _n.flags, mode = _n.mode, uid = _n.uid, gid = _n.gid,
            atime = _n.atime, mtime = _n.mtime, ctime = _n.ctime, atimensec = _n.atimensec,
-           mtimensec = _n.mtimensec, ctimensec = _n.ctimensec, length = _n.length
+           mtimensec = _n.mtimensec, ctimensec = _n.ctimensec, length = _n.length,
+           access_acl_id = _n.access_acl_id
      WHERE n.inode = _n.inode;
     IF _n.length <> _old_length THEN
         _reply.usage := tarn_1.length_usage(_n, _old_length)
@@ -200,13 +201,16 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 CREATE FUNCTION tarn_1.write_slices(
-    _ino int8, _indx int4[], _pos int4[], _id int8[], _size int4[], _mtime int8, _mtimensec int4,
+    _sid int8, _op int8, _ino int8, _indx int4[], _pos int4[], _id int8[], _size int4[], _mtime int8, _mtimensec int4,
     _kill_suid bool, _sums bytea[]) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
     _n       public.jfs_node;
     _length  int8;
     _records bytea := '';
+    _count   int4;
+    _counts  int4[] := '{}';
+    _reply   tarn.reply;
 BEGIN
     SELECT * INTO _n FROM public.jfs_node WHERE inode = _ino FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -234,7 +238,9 @@ BEGIN
             CONTINUE;  -- the row of the chunk is rewritten once for a run of slices
         END IF;
         INSERT INTO public.jfs_chunk AS c (inode, indx, slices) VALUES (_ino, _indx[i], _records)
-            ON CONFLICT (inode, indx) DO UPDATE SET slices = c.slices || EXCLUDED.slices;
+            ON CONFLICT (inode, indx) DO UPDATE SET slices = c.slices || EXCLUDED.slices
+            RETURNING octet_length(c.slices) / 24 INTO _count;
+        _counts[i] := _count;
         _records := '';
     END LOOP;
 
@@ -242,7 +248,29 @@ BEGIN
     IF _kill_suid THEN
         _n.mode := tarn_1.without_suid(_n.mode);
     END IF;
-    RETURN tarn_1.store(_n, _length);
+    _reply := tarn_1.store(_n, _length);
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_writes(_sid, _op, _reply, _indx, _pos, _id, _size, _counts);
+    END IF;
+    RETURN _reply;
+END $$;
+
+-- Note slices that were written. _counts: the records of a chunk after the last slice of a run; the
+-- slices before it are told with one less each.
+CREATE FUNCTION tarn_1.log_writes(_sid int8, _op int8, _r tarn.reply, _indx int4[], _pos int4[],
+                                  _id int8[], _size int4[], _counts int4[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    _at int4 := 0; -- the last slice of the run
+BEGIN
+    FOR i IN 1 .. cardinality(_indx) LOOP
+        WHILE _at < i OR _counts[_at] IS NULL LOOP
+            _at := _at + 1;
+        END LOOP;
+        PERFORM tarn_1.log_change(_sid, _op, format(
+            'WRITE(%s,%s,%s,%s,%s,%s,%s):%s', _r.ino, _indx[i], _pos[i], _id[i], _size[i],
+            _r.mtime / 1000000, _r.mtime % 1000000 * 1000 + _r.mtimensec, _counts[_at] - (_at - i)));
+    END LOOP;
 END $$;
 
 -- Commit slices whose blocks are durable, in their order. ENOENT: the file is gone. A file whose
@@ -258,14 +286,14 @@ DECLARE
 BEGIN
     IF _reply.err IS NULL THEN
         _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.write_slices(
-            _ino, _indx, _pos, _id, _size, _mtime, _mtimensec, _kill_suid, _sums));
+            _sid, _op, _ino, _indx, _pos, _id, _size, _mtime, _mtimensec, _kill_suid, _sums));
     END IF;
     RETURN _reply;
 END $$;
 
 -- The modes of the format: 0, KEEP_SIZE 1, PUNCH_HOLE|KEEP_SIZE 3, ZERO_RANGE 16, and 17.
-CREATE FUNCTION tarn_1.allocate_range(_ino int8, _mode int4, _off int8, _len int8)
-RETURNS tarn.reply
+CREATE FUNCTION tarn_1.allocate_range(_sid int8, _op int8, _ino int8, _mode int4, _off int8,
+                                      _len int8) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
     _n      public.jfs_node;
@@ -295,6 +323,10 @@ BEGIN
     IF _mode & 18 <> 0 THEN
         PERFORM tarn_1.punch(_ino, _off, least(_off + _len, _length));
     END IF;
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, format('FALLOCATE(%s,%s,%s,%s)', _ino, _off, _len,
+                                                    _mode));
+    END IF;
     RETURN tarn_1.store(tarn_1.touched(_n, tarn_1.clock_us(), 0), _length);
 END $$;
 
@@ -305,7 +337,8 @@ DECLARE
     _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
 BEGIN
     IF _reply.err IS NULL THEN
-        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.allocate_range(_ino, _mode, _off, _len));
+        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.allocate_range(
+            _sid, _op, _ino, _mode, _off, _len));
     END IF;
     RETURN _reply;
 END $$;
@@ -314,7 +347,7 @@ END $$;
 
 -- Let go of an inode that session _sid kept after its last link had gone; its data is left to the
 -- cleaner of jfs_delfile. Without such a row nothing is done: the aim is reached already.
-CREATE FUNCTION tarn_1.release_inode(_sid int8, _ino int8) RETURNS tarn.reply
+CREATE FUNCTION tarn_1.release_inode(_sid int8, _ino int8, _op int8 DEFAULT 0) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
     _n     public.jfs_node;
@@ -330,6 +363,9 @@ BEGIN
         ON CONFLICT DO NOTHING;
     DELETE FROM public.jfs_xattr WHERE inode = _ino;
     DELETE FROM public.jfs_node WHERE inode = _ino;
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, format('DELSUSTAINED(%s,%s)', _sid, _ino));
+    END IF;
     _reply.usage := ARRAY[-tarn_1.space(_n.length), -1]
                     || tarn_1.owner_usage(_n.uid, _n.gid, -tarn_1.space(_n.length), -1);
     RETURN _reply;
@@ -341,7 +377,7 @@ DECLARE
     _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
 BEGIN
     IF _reply.err IS NULL THEN
-        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.release_inode(_sid, _ino));
+        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.release_inode(_sid, _ino, _op));
     END IF;
     RETURN _reply;
 END $$;

@@ -26,9 +26,6 @@ BEGIN
     ELSIF (_mask & 2 <> 0 AND NOT tarn_1.fits('uid', _uid))
        OR (_mask & 4 <> 0 AND NOT tarn_1.fits('gid', _gid)) THEN
         RETURN 22;
-    -- The permission bits mirror the access ACL, which is not kept here.
-    ELSIF _mask & 1 <> 0 AND _n.access_acl_id > 0 AND (_n.mode # _mode) & 511 <> 0 THEN
-        RETURN 95;
     ELSIF _mask & 8 = 0 THEN
         RETURN 0;
     END IF;
@@ -86,14 +83,16 @@ BEGIN
 END $$;
 
 CREATE FUNCTION tarn_1.change_attributes(
-    _ino int8, _mask int4, _mode int4, _uid int8, _gid int8, _flags int4, _length int8,
-    _atime int8, _atimensec int4, _mtime int8, _mtimensec int4, _caller_uid int8)
+    _sid int8, _op int8, _ino int8, _mask int4, _mode int4, _uid int8, _gid int8, _flags int4,
+    _length int8, _atime int8, _atimensec int4, _mtime int8, _mtimensec int4, _caller_uid int8,
+    _caller_gids int8[])
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
     _old   public.jfs_node;
     _n     public.jfs_node;
     _err   int4;
+    _rest  int4 := _mask; -- without what a truncation has done
     _reply tarn.reply;
 BEGIN
     SELECT * INTO _old FROM public.jfs_node WHERE inode = _ino FOR NO KEY UPDATE;
@@ -105,9 +104,17 @@ BEGIN
         RETURN tarn_1.refuse(_err);
     END IF;
 
+    -- Setgid is for the members of the file's group to give.
+    IF _mask & 1 <> 0 AND _mode & 1024 <> 0 AND _caller_uid <> 0
+       AND _old.gid::int8 & 4294967295 <> ALL (_caller_gids) THEN
+        _mode := _mode & ~1024;
+    END IF;
     _n := tarn_1.with_owner(_old, _mask, _mode, _uid, _gid);
+    IF _mask & 1 <> 0 AND _old.access_acl_id > 0 THEN
+        _n.access_acl_id := tarn_1.acl_after_chmod(_old.access_acl_id, _mode);
+    END IF;
     IF _mask & 256 <> 0 THEN
-        _n.flags := _flags;
+        _n.flags := _flags | (_n.flags & 1073741824); -- tmpfile()
     END IF;
     IF _mask & 8 <> 0 AND _length <> _old.length THEN
         _n.length := _length;
@@ -121,30 +128,59 @@ BEGIN
         ELSE
             _n := tarn_1.touched(_n, tarn_1.clock_us(), 0);
         END IF;
-        _mask := _mask & ~160;
+        _rest := _mask & ~160;
     ELSIF _mask & ~1544 = 0 AND _n.mode = _old.mode THEN
         RETURN tarn_1.attributes(_old);  -- a truncation to the same length changes nothing
     END IF;
-    _reply := tarn_1.store(tarn_1.with_times(_n, _mask, _atime, _atimensec, _mtime, _mtimensec),
+    _reply := tarn_1.store(tarn_1.with_times(_n, _rest, _atime, _atimensec, _mtime, _mtimensec),
                            _old.length);
     IF (_n.uid, _n.gid) <> (_old.uid, _old.gid) THEN
         _reply.usage := coalesce(_reply.usage, '{0,0}') || tarn_1.chown_usage(_old, _n);
     END IF;
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_setattr(_sid, _op, _mask, _old.length, _reply);
+    END IF;
     RETURN _reply;
 END $$;
 
+-- Note what a setattr made of an inode of length _old: a truncation, the rest, or both. The mask of an
+-- entry has FUSE's bits, and stock clients' own for flags; a handle is told by a truncation only.
+CREATE FUNCTION tarn_1.log_setattr(_sid int8, _op int8, _mask int4, _old int8, _r tarn.reply)
+RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    _valid int4 := _mask & 63
+                   | CASE WHEN _mask & 64 <> 0 THEN 144 ELSE 0 END   -- atime: now
+                   | CASE WHEN _mask & 128 <> 0 THEN 288 ELSE 0 END  -- mtime: now
+                   | CASE WHEN _mask & 256 <> 0 THEN 32768 ELSE 0 END
+                   | CASE WHEN _mask & 512 <> 0 AND _mask & 8 = 0 THEN 1 ELSE 0 END;
+BEGIN
+    IF _r.length <> _old THEN
+        PERFORM tarn_1.log_change(_sid, _op, format(
+            'TRUNCATE(%s,%s,%s,%s)', _r.ino, _old, _r.length, (_mask & 1024 <> 0)::int4));
+    END IF;
+    IF _valid & ~8 <> 0 THEN
+        PERFORM tarn_1.log_change(_sid, _op, format(
+            'SETATTR(%s,%s,0,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)', _r.ino, _valid, _r.uid, _r.gid,
+            _r.mode, _r.flags, _r.atime / 1000000, _r.mtime / 1000000,
+            _r.atime % 1000000 * 1000 + _r.atimensec, _r.mtime % 1000000 * 1000 + _r.mtimensec,
+            _r.ctime / 1000000, _r.ctime % 1000000 * 1000 + _r.ctimensec, _r.access_acl));
+    END IF;
+END $$;
+
+-- _caller_gids: the caller's groups, besides _caller_gid.
 CREATE FUNCTION tarn_1.setattr(
     _sid int8, _lane int4, _op int8, _ino int8, _mask int4, _mode int4, _uid int8, _gid int8,
     _flags int4, _length int8, _atime int8, _atimensec int4, _mtime int8, _mtimensec int4,
-    _caller_uid int8, _caller_gid int8) RETURNS tarn.reply
+    _caller_uid int8, _caller_gid int8, _caller_gids int8[] DEFAULT '{}') RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
     _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
 BEGIN
     IF _reply.err IS NULL THEN
         _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.change_attributes(
-            _ino, _mask, _mode, _uid, _gid, _flags, _length, _atime, _atimensec, _mtime, _mtimensec,
-            _caller_uid));
+            _sid, _op, _ino, _mask, _mode, _uid, _gid, _flags, _length, _atime, _atimensec, _mtime,
+            _mtimensec, _caller_uid, _caller_gids || _caller_gid));
     END IF;
     RETURN _reply;
 END $$;

@@ -68,10 +68,16 @@ LANGUAGE plpgsql AS $$
 DECLARE
     _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
 BEGIN
-    IF _reply.err IS NULL THEN
-        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.put_xattr(_ino, _name, _value, _flags));
+    IF _reply.err IS NOT NULL THEN
+        RETURN _reply;
     END IF;
-    RETURN _reply;
+    _reply := tarn_1.put_xattr(_ino, _name, _value, _flags);
+    IF _reply.err = 0 AND (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(_sid, _op, format(
+            'SETXATTR(%s,%s,%s,%s)', _ino, tarn_1.log_name(convert_to(_name, 'UTF8')),
+            tarn_1.log_name(_value), _flags));
+    END IF;
+    RETURN tarn_1.lane_end(_sid, _lane, _op, _reply);
 END $$;
 
 CREATE FUNCTION tarn_1.removexattr(_sid int8, _lane int4, _op int8, _ino int8, _name text)
@@ -88,6 +94,9 @@ BEGIN
         DELETE FROM public.jfs_xattr WHERE inode = _ino AND name = _name;
         IF NOT FOUND THEN
             _reply := tarn_1.refuse(61);
+        ELSIF (tarn_1.flags()).change_log THEN
+            PERFORM tarn_1.log_change(_sid, _op, format(
+                'REMOVEXATTR(%s,%s)', _ino, tarn_1.log_name(convert_to(_name, 'UTF8'))));
         END IF;
     END IF;
     RETURN tarn_1.lane_end(_sid, _lane, _op, _reply);

@@ -29,7 +29,8 @@ $$;
 CREATE FUNCTION tarn_1.session_open(_info bytea, _ttl_s int4) RETURNS TABLE (err int4, sid int8)
 LANGUAGE plpgsql AS $$
 DECLARE
-    _sid int8;
+    _sid    int8;
+    _expire int8;
 BEGIN
     IF EXISTS (SELECT FROM tarn.local_site AS l WHERE l.role = 'mirror') THEN
         RETURN QUERY SELECT 30, NULL::int8;
@@ -42,9 +43,15 @@ BEGIN
             RETURNING c.value INTO _sid;
         INSERT INTO public.jfs_session2 AS s (sid, expire, info)
         VALUES (_sid, tarn_1.expiry(_ttl_s), _info)
-            ON CONFLICT DO NOTHING;
+            ON CONFLICT DO NOTHING
+            RETURNING s.expire INTO _expire;
         EXIT WHEN FOUND;
     END LOOP;
+    IF (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(0, 0, 'INCR_COUNTER(nextSession,1)');
+        PERFORM tarn_1.log_change(_sid, 0, format('NEWSESSION(%s,%s,%s)', _sid, _expire,
+                                                  tarn_1.log_name(_info)));
+    END IF;
     RETURN QUERY SELECT 0, _sid;
 END $$;
 
@@ -93,6 +100,9 @@ BEGIN
         _owners := _owners || _reply.usage[3:];
     END LOOP;
     DELETE FROM public.jfs_session2 AS s WHERE s.sid = _sid;
+    IF FOUND AND (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(_sid, 0, format('CLEANSESSION(%s)', _sid));
+    END IF;
     PERFORM tarn_1.count_usage(ARRAY[_space, _inodes] || _owners);
     RETURN QUERY SELECT 0;
 END $$;
@@ -109,4 +119,7 @@ BEGIN
      WHERE c.name = _counter AND _counter IN ('nextInode', 'nextChunk') AND _n > 0
        AND NOT EXISTS (SELECT FROM tarn.local_site AS l WHERE l.role = 'mirror')
     RETURNING c.value - _n;
+    IF FOUND AND (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(0, 0, format('INCR_COUNTER(%s,%s)', _counter, _n));
+    END IF;
 END $$;

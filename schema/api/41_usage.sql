@@ -22,6 +22,8 @@ END $$;
 -- of its last second must not count against a new one.
 CREATE FUNCTION tarn_1.recount(_dir int8) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    _s public.jfs_dir_stats;
 BEGIN
     INSERT INTO public.jfs_dir_stats (inode, data_length, used_space, used_inodes)
     SELECT _dir, coalesce(sum(n.length) FILTER (WHERE n.type = 1), 0),
@@ -30,7 +32,12 @@ BEGIN
      WHERE e.parent = _dir
     HAVING EXISTS (SELECT FROM public.jfs_node AS d
                     WHERE d.inode = _dir AND d.type = 2 AND d.parent <= tarn_1.trash())
-        ON CONFLICT (inode) DO NOTHING;
+        ON CONFLICT (inode) DO NOTHING
+    RETURNING * INTO _s;
+    IF FOUND AND (tarn_1.flags()).change_log THEN
+        PERFORM tarn_1.log_change(0, 0, format('DIRSTAT(%s,%s,%s,%s)', _dir, _s.data_length,
+                                               _s.used_space, _s.used_inodes));
+    END IF;
 END $$;
 
 CREATE FUNCTION tarn_1.count_dirs(_usage int8[]) RETURNS void

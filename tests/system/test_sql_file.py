@@ -156,12 +156,6 @@ def test_setattr_by_path_refuses_what_lies_in_the_trash_but_an_open_handle_goes_
     assert tree.fallocate(FILE, 0, 0, 10).length == 10
 
 
-def test_setattr_refuses_a_chmod_that_would_part_the_mode_from_its_acl(volume, tree):
-    volume.db.execute("UPDATE jfs_node SET access_acl_id = 1 WHERE inode = %s", [FILE])
-    assert tree.setattr(FILE, MODE, mode=0o600).err == ENOTSUP
-    assert tree.setattr(FILE, MODE, mode=0o644).err == OK
-
-
 @pytest.mark.parametrize("ino, mode, off, size, error", [
     (NOBODY, 0, 0, 1, ENOENT), (DIRECTORY, 0, 0, 1, EISDIR), (FIFO, 0, 0, 1, ENODEV),
     (FILE, 0, -1, 1, EINVAL), (FILE, 0, 0, 0, EINVAL), (FILE, 0, 0, -1, EINVAL),

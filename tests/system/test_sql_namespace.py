@@ -193,14 +193,6 @@ def test_an_immutable_directory_takes_no_names_and_an_append_only_one_does(s):
     err(s.rename(10, b"new", 10, b"other"), errno.EPERM)
 
 
-def test_a_default_acl_is_not_dropped_silently(s):
-    ok(s.mkdir(ROOT, b"d", 10))
-    s.volume.db.execute("UPDATE jfs_node SET default_acl_id = 1 WHERE inode = 10")
-    err(s.create(10, b"f", 11), errno.EOPNOTSUPP)
-    ok(s.create(10, b"l", 11, SYMLINK, target=b"t"))
-    assert s.create(10, b"l", 12).err == errno.EEXIST
-
-
 def test_null_columns_of_an_upgraded_volume_read_as_zero(s):
     ok(s.mkdir(ROOT, b"d", 10))
     s.volume.db.execute("UPDATE jfs_node SET rdev = NULL, access_acl_id = NULL,"

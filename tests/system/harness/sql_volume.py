@@ -89,13 +89,15 @@ class SqlSession:
 
     def change(self, verb, *arguments, op=None):
         """The next op of the lane, or op again. What was undone as a whole is sent again: one of two
-        in a deadlock, and the slower of two attempts at one operation."""
+        in a deadlock, the slower of two attempts at one operation, and a rename to a free name that
+        somebody made meanwhile."""
         if op is None:
             self.op += 1
         while True:
             try:
                 return self.read(verb, self.sid, 0, op or self.op, *arguments)
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure,
+                    psycopg.errors.UniqueViolation):
                 continue
 
     # The verbs, with what tests rarely care about left out.
