@@ -20,7 +20,7 @@
 #define PATH_BYTES    ((size_t)4 << 20)
 
 struct fsck_command {
-    const char *path;
+    const char *path, *bucket;
     bool repairs, is_recursive, syncs_stats, checks_sums, json;
     int64_t threads, settle_ms;
 };
@@ -63,6 +63,10 @@ static const struct conf_option options[] = {
      .max = 3600000,
      .offset = offsetof(struct fsck_command, settle_ms),
      .help = "how long statistics and counters that differ must stand still before they are wrong"},
+    {.name = "bucket",
+     .type = CONF_STRING,
+     .offset = offsetof(struct fsck_command, bucket),
+     .help = "where the objects are, instead of what the volume says"},
     {.name = "json",
      .type = CONF_FLAG,
      .offset = offsetof(struct fsck_command, json),
@@ -246,6 +250,7 @@ static enum rc run(const char *url, const struct fsck_command *o, struct err *e)
 {
     const struct volume_options of_volume = {
         .meta = {.url = url, .application = "tarn fsck", .is_read_only = true},
+        .bucket = o->bucket,
         .checks_uuid = true};
     struct volume *volume = NULL;
     if (volume_open(&volume, &of_volume, e))

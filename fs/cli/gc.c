@@ -17,7 +17,8 @@
 #define SKIP_VARIABLE "JFS_GC_SKIPPEDTIME"
 
 struct gc_command {
-    bool deletes, json;
+    const char *bucket;
+    bool deletes, compacts, json;
     int64_t threads, mirror_wait_ms;
 };
 
@@ -25,7 +26,11 @@ static const struct conf_option options[] = {
     {.name = "delete",
      .type = CONF_FLAG,
      .offset = offsetof(struct gc_command, deletes),
-     .help = "delete leaked objects"},
+     .help = "delete leaked objects, old trash, removed files and slices nobody refers to"},
+    {.name = "compact",
+     .type = CONF_FLAG,
+     .offset = offsetof(struct gc_command, compacts),
+     .help = "compact every chunk of several records"},
     {.name = "threads",
      .letter = 'p',
      .type = CONF_INT,
@@ -33,7 +38,7 @@ static const struct conf_option options[] = {
      .min = 1,
      .max = 256,
      .offset = offsetof(struct gc_command, threads),
-     .help = "threads that delete"},
+     .help = "threads that delete and compact"},
     {.name = "mirror-wait",
      .type = CONF_DURATION,
      .unit = "s",
@@ -42,6 +47,10 @@ static const struct conf_option options[] = {
      .max = 86400000,
      .offset = offsetof(struct gc_command, mirror_wait_ms),
      .help = "how long to wait for mirrors that are behind before nothing is deleted"},
+    {.name = "bucket",
+     .type = CONF_STRING,
+     .offset = offsetof(struct gc_command, bucket),
+     .help = "where the objects are, instead of what the volume says"},
     {.name = "json",
      .type = CONF_FLAG,
      .offset = offsetof(struct gc_command, json),
@@ -53,7 +62,7 @@ static const struct conf_command command = {
     .arguments = "META-URL",
     .summary = "Compare the objects of a volume with its metadata, and find those that leaked.",
     .details =
-        "Without --delete nothing is written anywhere, and a read-only role is enough. Objects\n"
+        "Without --delete and --compact nothing is written anywhere, and a read-only role is enough. Objects\n"
         "younger than an hour are left alone (" SKIP_VARIABLE ": other seconds; while sessions\n"
         "exist --delete keeps to the hour, since their writers may be about to commit).\n"
         "Nothing is deleted after any error of a listing, from a bucket that does not show that\n"
@@ -116,7 +125,11 @@ static enum rc print_json(const struct gc_report *r, struct err *e)
         add_tally(doc, "compacted", &r->compacted, e) || add_tally(doc, "leaked", &r->leaked, e) ||
         add_tally(doc, "skipped", &r->skipped, e) || add_tally(doc, "foreign", &r->foreign, e) ||
         add_tally(doc, "deleted", &r->deleted, e) || add_tally(doc, "kept", &r->kept, e) ||
-        json_set_int(doc, "skipped_seconds", r->skip_s, e) || add_waiting(doc, &r->waiting, e))
+        json_set_int(doc, "skipped_seconds", r->skip_s, e) ||
+        json_set_int(doc, "purged", (int64_t)r->purged, e) ||
+        json_set_int(doc, "compacted_chunks", (int64_t)r->compacted_chunks, e) ||
+        json_set_int(doc, "replaced_records", (int64_t)r->replaced_records, e) ||
+        add_waiting(doc, &r->waiting, e))
         return e->code;
     return json_print(doc, stdout, e);
 }
@@ -140,6 +153,11 @@ static void print_text(const struct gc_report *r, bool deletes)
     if (w->trash || w->detached)
         printf("%" PRIu64 " entries in the trash, %" PRIu64 " unfinished clones\n", w->trash,
                w->detached);
+    if (r->compacted_chunks)
+        printf("Compacted %" PRIu64 " chunks (%" PRIu64 " slices)\n", r->compacted_chunks,
+               r->replaced_records);
+    if (r->purged)
+        printf("cleaned %" PRIu64 " entries, files and slices that had waited\n", r->purged);
     if (deletes)
         printf("deleted %" PRIu64 " leaked objects (%" PRIu64 " bytes)\n", r->deleted.objects,
                r->deleted.bytes);
@@ -149,9 +167,14 @@ static void print_text(const struct gc_report *r, bool deletes)
 
 static enum rc run(const char *url, const struct gc_command *o, struct err *e)
 {
-    const struct volume_options of_volume = {
-        .meta = {.url = url, .application = "tarn gc", .is_read_only = true}, .checks_uuid = true};
+    const struct volume_options of_volume = {.meta = {.url = url,
+                                                      .application = "tarn gc",
+                                                      .max_conns = (unsigned)o->threads,
+                                                      .is_read_only = !o->deletes && !o->compacts},
+                                             .bucket = o->bucket,
+                                             .checks_uuid = true};
     struct gc_options of_gc = {.deletes = o->deletes,
+                               .compacts = o->compacts,
                                .threads = (unsigned)o->threads,
                                .mirror_wait_ms = (uint64_t)o->mirror_wait_ms};
     struct gc_report report;

@@ -274,12 +274,14 @@ static void choose_age(struct gc *gc)
 
 static enum rc collect(struct gc *gc, struct err *e)
 {
+    if ((gc->options->deletes || gc->options->compacts) && gc_may_delete(gc, e))
+        return e->code;
+    if ((gc->options->deletes && gc_purge(gc, e)) || (gc->options->compacts && gc_compact(gc, e)))
+        return e->code;
     if (ledger_begin(gc->meta, &gc->start, e) ||
         ledger_waiting(gc->meta, &gc->report->waiting, e) || load_trash(gc, e))
         return e->code;
     choose_age(gc);
-    if (gc->options->deletes && gc_may_delete(gc, e))
-        return e->code;
     if (list_bucket(gc, e) || gc_confirm(gc, e))
         return e->code;
     return gc->options->deletes ? gc_delete(gc, e) : RC_OK;

@@ -5,11 +5,16 @@
  * that memory is bounded however large the volume is. An object is leaked when no row and no chunk
  * names its slice, or when it is no block of it by number and size.
  *
- * Deleting. Nothing is removed unless the whole bucket was listed, it has shown that it is this
- * volume's, its epoch is the database's, and live blocks chosen at random were all in the listing.
- * An object that is younger than the hour in which its writer must commit stays; so does every
- * slice whose number was handed out after the start. Each candidate is looked up again right before
- * it goes, and where mirrors follow, only once all of them are past the moment when that was so.
+ * Before the comparison, and only with `deletes`, the jobs of the volume are done as its clients do
+ * them (fs/upkeep/round.h): old trash, removed files, slices without references. Those deletions
+ * wait for mirrors by themselves.
+ *
+ * Deleting what leaked. Nothing is removed unless the whole bucket was listed, it has shown that it
+ * is this volume's, its epoch is the database's, and live blocks chosen at random were all in the
+ * listing. An object that is younger than the hour in which its writer must commit stays; so does
+ * every slice whose number was handed out after the start. Each candidate is looked up again right
+ * before it goes, and where mirrors follow, only once all of them are past the moment when that was
+ * so.
  *
  * Threads   one collection, one caller; deletions run on several threads inside
  * Blocking  minutes to hours
@@ -24,8 +29,9 @@
 #define GC_SKIP_S 3600 /* within this time of its first object a slice is committed or given up */
 
 struct gc_options {
-    bool deletes;            /* else nothing is written anywhere */
-    unsigned threads;        /* for deletions */
+    bool deletes;            /* leaked objects, and what waits to be deleted */
+    bool compacts;           /* every chunk of several records; with neither nothing is written */
+    unsigned threads;        /* for deletions and compactions */
     int64_t skip_s;          /* younger objects are left alone; GC_SKIP_S */
     uint64_t mirror_wait_ms; /* patience for mirrors that are behind */
 };
@@ -36,9 +42,11 @@ struct gc_tally {
 
 struct gc_report {
     struct gc_tally valid, pending, compacted, leaked, skipped, foreign;
-    struct gc_tally deleted; /* of the leaked */
-    struct gc_tally kept;    /* of the leaked: no longer so when they were looked at again */
-    struct ledger_waiting waiting;
+    struct gc_tally deleted;       /* of the leaked */
+    struct gc_tally kept;          /* of the leaked: no longer so when they were looked at again */
+    struct ledger_waiting waiting; /* what is left of it */
+    uint64_t purged;               /* entries, files and slices that had waited long enough */
+    uint64_t compacted_chunks, replaced_records;
     int64_t skip_s; /* as it was applied */
 };
 

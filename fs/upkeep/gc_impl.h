@@ -57,6 +57,10 @@ void gc_witnesses_see(struct gc_witnesses *w, struct block_id block);
 /* RC_CORRUPT: one was not listed and is there all the same. */
 MUST_CHECK enum rc gc_witnesses_check(struct gc *gc, const struct gc_witnesses *w, struct err *e);
 
+/* Delete what waits for it, and compact every chunk: before the comparison. */
+MUST_CHECK enum rc gc_purge(struct gc *gc, struct err *e);
+MUST_CHECK enum rc gc_compact(struct gc *gc, struct err *e);
+
 /* May anything be removed here at all? Before the listing. */
 MUST_CHECK enum rc gc_may_delete(struct gc *gc, struct err *e);
 /* From suspects to leaked, by a walk over all chunks. */

@@ -186,6 +186,38 @@ def test_a_writer_beside_it_loses_nothing(volume):
     assert_consistent(volume)
 
 
+def test_what_waits_is_deleted_and_crowded_chunks_are_compacted(volume):
+    with volume.mount("--no-bgjob") as mount:
+        with open(mount.path("f"), "wb") as file:
+            for i in range(4):  # a reader compacts from five records on
+                file.seek(i * 1000)
+                file.write(bytes([i]) * 1000)
+                os.fsync(file.fileno())
+        mount.path("gone").write_bytes(b"x" * 5000)
+        mount.path("gone").unlink()
+        expected = mount.path("f").read_bytes()
+    records = "SELECT octet_length(slices) / 24 FROM jfs_chunk ORDER BY 1 DESC LIMIT 1"
+    assert volume.value(records) >= 2
+    with volume.cluster.connect(volume.database) as db:
+        db.execute("UPDATE jfs_edge SET name = '2001-01-01-01' WHERE parent = 9223372032828243968")
+        db.execute("INSERT INTO jfs_chunk_ref VALUES (900, 4096, 0)")
+    pending = plant(volume, 900)
+
+    report = gc(volume)
+    assert report["trash_entries"] == 1 and report["unreferenced_slices"]["objects"] == 1
+    report = gc(volume, "--compact")
+    assert report["compacted_chunks"] == 1 and volume.value(records) == 1
+    report = gc(volume, "--delete")
+    assert report["purged"] > 0 and report["trash_entries"] == 0 and not pending.exists()
+    assert report["compacted"]["objects"] > 0, "what was replaced waits as long as the trash does"
+    assert volume.value("SELECT count(*) FROM jfs_delfile") == 0
+    with volume.mount() as mount:
+        assert mount.path("f").read_bytes() == expected
+        assert not mount.path("gone").exists()
+    assert gc(volume)["leaked"]["objects"] == 0
+    assert tarn("fsck", volume.url, "--checksum", "--settle", "0s").returncode == 0
+
+
 def test_an_object_waits_for_a_mirror_that_is_behind(primary, mirror, link):
     leaked = plant(primary, 3000)
     wait_for("slice numbers were handed out", lambda: primary.value(
