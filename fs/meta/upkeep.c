@@ -87,10 +87,10 @@ enum rc meta_keep_window_set(struct meta *meta, int64_t seconds, struct err *e)
 
 enum rc meta_followers(struct meta *meta, meta_follower_visit visit, void *arg, struct err *e)
 {
-    const struct call call = {"SELECT * FROM tarn_1.followers()", NULL, 0};
+    const struct call call = {"SELECT * FROM tarn_1.followers_watch()", NULL, 0};
     auto_result struct pg_result *r = NULL;
     if (retry_read(meta, &call, &r, e))
-        return err_note(e, "followers");
+        return err_note(e, "followers_watch");
     const int site = pg_column(r, "site"), is_awaited = pg_column(r, "is_awaited");
     const int silent_s = pg_column(r, "silent_s");
     for (int row = 0; row < pg_rows(r); row++) {

@@ -48,6 +48,7 @@ struct meta_follower {
     int64_t silent_s;
 };
 typedef void (*meta_follower_visit)(const struct meta_follower *follower, void *arg);
+/* Look at the mirrors that deletions wait for. */
 MUST_CHECK enum rc meta_followers(struct meta *meta, meta_follower_visit visit, void *arg,
                                   struct err *e);
 

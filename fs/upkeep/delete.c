@@ -11,10 +11,10 @@
 
 enum {
     CHUNKS_AT_ONCE = 16,
-    SLICES_AT_ONCE = 200,
+    SLICES_AT_ONCE = 100,
     /* Nobody else touches a batch for so long; it is much more than a batch takes. */
     LEASE_S = 900,
-    SLICE_PATIENCE_MS = 60000,
+    SLICE_PATIENCE_MS = 30000,
     PAUSE_S = 20, /* after a failure */
 };
 

@@ -36,6 +36,7 @@ enum {
     REMOVED_PAUSE_MS = 200,    /* gathers what a client removes one by one */
     DOOMED_MS = 60000,         /* what waits for mirrors is looked at so often, */
     AGENT_DOOMED_MS = 3000,    /* by the agent more often */
+    WATCH_MS = 30000,          /* the agent looks whether a mirror is given up */
     JITTER_PERCENT = 10,
     RUNNER_BYTES = 160,
 };
@@ -293,8 +294,6 @@ static void clean_up(struct upkeep *u, bool has_removed)
         round_removed_files(&r);
     else
         round_doomed(&r);
-    if (!has_removed)
-        watch_mirrors(u);
     if (r.first.code == RC_UNAVAILABLE)
         log_err(LOG_LEVEL_DEBUG, &r.first, "deletions wait");
     if (clock_left(r.until_ms) == 0)
@@ -305,6 +304,7 @@ static void *run_quick(void *arg)
 {
     struct upkeep *u = arg;
     uint64_t due_ms[JOBS], doomed_ms = clock_deadline(jittered_ms(AGENT_DOOMED_MS));
+    uint64_t watch_ms = 0;
     set_first_looks(u, due_ms);
     for (;;) {
         const uint64_t jobs_ms = look_around(u, due_ms, true);
@@ -314,6 +314,10 @@ static void *run_quick(void *arg)
         if (!has_removed && clock_left(doomed_ms) > 0)
             continue;
         clean_up(u, has_removed);
+        if (u->is_agent && clock_left(watch_ms) == 0) {
+            watch_mirrors(u);
+            watch_ms = clock_deadline(WATCH_MS);
+        }
         doomed_ms = clock_deadline(jittered_ms(u->is_agent ? AGENT_DOOMED_MS : DOOMED_MS));
         if (!wait_until(u, clock_deadline(REMOVED_PAUSE_MS), false))
             return NULL;

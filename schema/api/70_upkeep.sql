@@ -197,6 +197,15 @@ LANGUAGE sql STABLE AS $$
       FROM tarn.follower AS f, tarn.upkeep_setting AS u
 $$;
 
+-- The same after a look at them now: for whoever watches, also while nothing waits to be deleted.
+CREATE FUNCTION tarn_1.followers_watch()
+RETURNS TABLE (site text, is_awaited bool, silent_s int8, before pg_lsn)
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM tarn_1.followers_look();
+    RETURN QUERY SELECT * FROM tarn_1.followers();
+END $$;
+
 -- Hand out slices whose objects may be removed now, for _lease_s seconds. What has got a reference
 -- after all, or has no row any more, is struck off instead.
 CREATE FUNCTION tarn_1.doomed_take(_limit int4, _lease_s int4)
