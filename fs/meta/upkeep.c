@@ -301,6 +301,59 @@ enum rc meta_change_log_expire(struct meta *meta, int32_t limit, uint64_t *expir
                       "change_log_expire", "expired", expired, e);
 }
 
+/* ---- statistics of directories ---- */
+
+static struct meta_drift drift_of(const struct pg_result *r, int row)
+{
+    return (struct meta_drift){
+        .dir = (ino_num)pg_get_int8(r, row, pg_column(r, "dir")),
+        .has = {.length = pg_get_int8(r, row, pg_column(r, "has_length")),
+                .space = pg_get_int8(r, row, pg_column(r, "has_space")),
+                .entries = pg_get_int8(r, row, pg_column(r, "has_entries"))},
+        .counted = {.length = pg_get_int8(r, row, pg_column(r, "length")),
+                    .space = pg_get_int8(r, row, pg_column(r, "space")),
+                    .entries = pg_get_int8(r, row, pg_column(r, "entries"))},
+    };
+}
+
+enum rc meta_dir_stats_differ(struct meta *meta, uint64_t *at, int32_t count,
+                              struct meta_drift **out, size_t *found, struct err *e)
+{
+    auto_result struct pg_result *r = NULL;
+    struct pg_param params[] = {pg_int8((int64_t)*at), pg_int4(count)};
+    *out = NULL;
+    *found = 0;
+    *at = 0;
+    if (retry_read(meta, CALL("SELECT * FROM tarn_1.dir_stats_differ($1,$2)", params), &r, e))
+        return err_note(e, "dir_stats_differ");
+    const int rows = pg_rows(r);
+    struct meta_drift *list = calloc((size_t)rows + 1, sizeof(*list));
+    if (!list)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    for (int row = 0; row < rows; row++) {
+        const struct meta_drift drift = drift_of(r, row);
+        if (drift.dir)
+            list[(*found)++] = drift;
+        else
+            *at = (uint64_t)pg_get_int8(r, row, pg_column(r, "next"));
+    }
+    *out = list;
+    return RC_OK;
+}
+
+enum rc meta_dir_stats_mend(struct meta *meta, const struct meta_drift *drift, bool *is_mended,
+                            struct err *e)
+{
+    struct pg_param params[] = {
+        pg_int8((int64_t)drift->dir),    pg_int8(drift->has.length),
+        pg_int8(drift->has.space),       pg_int8(drift->has.entries),
+        pg_int8(drift->counted.length),  pg_int8(drift->counted.space),
+        pg_int8(drift->counted.entries),
+    };
+    return ask_bool(meta, CALL("SELECT * FROM tarn_1.dir_stats_mend($1,$2,$3,$4,$5,$6,$7)", params),
+                    "dir_stats_mend", "is_mended", is_mended, e);
+}
+
 /* ---- compaction ---- */
 
 void meta_records_deinit(struct meta_records *records)

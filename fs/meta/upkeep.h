@@ -115,6 +115,26 @@ MUST_CHECK enum rc meta_detached_drop(struct meta *meta, ino_num root, struct er
 MUST_CHECK enum rc meta_change_log_expire(struct meta *meta, int32_t limit, uint64_t *expired,
                                           struct err *e);
 
+/* ---- statistics of directories ---- */
+
+struct meta_dir_stats {
+    int64_t length, space, entries;
+};
+/* A directory whose statistics are not what a count says. */
+struct meta_drift {
+    ino_num dir;
+    struct meta_dir_stats has, counted;
+};
+/*
+ * Those among count directories after *at, which moves on; 0 at the end. What clients have not
+ * flushed yet is among them. *out is the caller's to free().
+ */
+MUST_CHECK enum rc meta_dir_stats_differ(struct meta *meta, uint64_t *at, int32_t count,
+                                         struct meta_drift **out, size_t *found, struct err *e);
+/* Mend one that has been like that for so long that no client can still hold the difference. */
+MUST_CHECK enum rc meta_dir_stats_mend(struct meta *meta, const struct meta_drift *drift,
+                                       bool *is_mended, struct err *e);
+
 /* ---- compaction ---- */
 
 /* The first records of a chunk and the sums of their slices, as they are stored. */

@@ -62,6 +62,7 @@ static const struct job jobs[] = {
     {"trash", "lastCleanupTrash", HOUR_S * 9 / 10, HOUR_S, false, false, round_trash},
     {"change-log", "lastCleanupChangelog", 270, 300, false, false, round_change_log},
     {"compaction", NULL, HOUR_S, HOUR_S, false, true, round_crowded},
+    {"dir-stats", NULL, DAY_S, HOUR_S, false, true, round_dir_stats},
     {"sums", NULL, DAY_S, HOUR_S, false, true, round_sums},
 };
 enum { JOBS = sizeof(jobs) / sizeof(jobs[0]) };

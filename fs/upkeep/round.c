@@ -1,5 +1,8 @@
 #include "fs/upkeep/round.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "fs/base/clock.h"
 #include "fs/base/log.h"
 #include "fs/meta/upkeep.h"
@@ -16,6 +19,10 @@ enum {
     LINES_AT_ONCE = 10000,
     SUMS_AT_ONCE = 20000,
     CHUNKS_AT_ONCE = 10000,
+    DIRS_AT_ONCE = 1000,
+    DRIFTS_MAX = 100000,
+    SETTLED_MS = 90000, /* longer than a session lives unheard of */
+    POLL_MS = 200,
     /* A writer compacts at each hundredth record; a reader at the fifth. */
     CROWDED_RECORDS = 100,
     LEFT_BEHIND_S = 3600,
@@ -230,6 +237,76 @@ void round_change_log(struct round *r)
             return;
         }
         r->items += expired;
+    }
+}
+
+/* ---- statistics of directories ---- */
+
+/* Drifts that were seen, to be looked at again. */
+struct drifts {
+    struct meta_drift *items;
+    size_t count;
+};
+
+static void drifts_deinit(struct drifts *d)
+{
+    free(d->items);
+}
+
+/* Take over a page of them, up to DRIFTS_MAX in all: the next round finds the others. */
+static void drifts_add(struct drifts *d, const struct meta_drift *items, size_t count)
+{
+    const size_t room = DRIFTS_MAX - d->count, n = count < room ? count : room;
+    struct meta_drift *more = n ? realloc(d->items, (d->count + n) * sizeof(*more)) : NULL;
+    if (!more)
+        return;
+    memcpy(more + d->count, items, n * sizeof(*more));
+    d->items = more;
+    d->count += n;
+}
+
+static enum rc find_drifts(struct round *r, struct drifts *d, struct err *e)
+{
+    uint64_t at = 0;
+    do {
+        auto_free struct meta_drift *page = NULL;
+        size_t count;
+        if (meta_dir_stats_differ(meta_of(r), &at, DIRS_AT_ONCE, &page, &count, e))
+            return e->code;
+        drifts_add(d, page, count);
+    } while (at && d->count < DRIFTS_MAX && round_goes_on(r));
+    return RC_OK;
+}
+
+/*
+ * Clients hold back what they have changed for a second, or until the end of their session when
+ * they cannot get through. What differs for longer, by the same numbers, is lost.
+ */
+static void wait_for_clients(const struct round *r)
+{
+    const uint64_t until = clock_deadline(SETTLED_MS);
+    while (clock_left(until) > 0 && round_goes_on(r))
+        clock_sleep_until(clock_deadline(POLL_MS));
+}
+
+void round_dir_stats(struct round *r)
+{
+    struct err e = ERR_INIT;
+    __attribute__((cleanup(drifts_deinit))) struct drifts drifts = {0};
+    if (find_drifts(r, &drifts, &e)) {
+        note(r, &e, "could not compare the statistics of directories");
+        return;
+    }
+    if (drifts.count)
+        wait_for_clients(r);
+    for (size_t i = 0; i < drifts.count && round_goes_on(r); i++) {
+        bool is_mended = false;
+        if (meta_dir_stats_mend(meta_of(r), &drifts.items[i], &is_mended, &e))
+            note(r, &e, "could not mend the statistics of a directory");
+        if (is_mended)
+            log_warn("the statistics of directory %llu were wrong and are mended",
+                     (unsigned long long)drifts.items[i].dir);
+        r->items += is_mended;
     }
 }
 

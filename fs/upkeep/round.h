@@ -49,6 +49,8 @@ void round_trash(struct round *round);
 void round_change_log(struct round *round);
 /* Sums of slices that stock clients have deleted. */
 void round_sums(struct round *round);
+/* Statistics of directories that have been wrong for so long that nobody will put them right. */
+void round_dir_stats(struct round *round);
 /* Chunks with very many records, which nobody has read or written enough to compact. */
 void round_crowded(struct round *round);
 

@@ -528,6 +528,66 @@ BEGIN
     END IF;
 END $$;
 
+------------------------------------------------------------------------ statistics of directories
+
+-- What the statistics of a directory have to be, by counting.
+CREATE FUNCTION tarn_1.dir_stats_count(_dir int8, OUT length int8, OUT space int8, OUT entries int8)
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(sum(n.length) FILTER (WHERE n.type = 1), 0)::int8,
+           coalesce(sum(CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END), 0)::int8,
+           count(*)
+      FROM public.jfs_edge AS e JOIN public.jfs_node AS n ON n.inode = e.inode
+     WHERE e.parent = _dir
+$$;
+
+-- Directories among the _limit ones after _after whose statistics are not what a count says, and in
+-- the last row where to go on: dir 0. Most of them only wait for what clients have not flushed yet.
+CREATE FUNCTION tarn_1.dir_stats_differ(_after int8, _limit int4)
+RETURNS TABLE (next int8, dir int8, has_length int8, has_space int8, has_entries int8,
+               length int8, space int8, entries int8)
+LANGUAGE sql STABLE AS $$
+    WITH page AS (
+        SELECT s.* FROM public.jfs_dir_stats AS s
+         WHERE s.inode > _after AND (tarn_1.flags()).dir_stats
+           AND NOT EXISTS (SELECT FROM tarn.local_site AS l WHERE l.role <> 'primary')
+         ORDER BY s.inode LIMIT _limit)
+    SELECT p.inode, p.inode, p.data_length, p.used_space, p.used_inodes,
+           c.length, c.space, c.entries
+      FROM page AS p, tarn_1.dir_stats_count(p.inode) AS c
+     WHERE (p.data_length, p.used_space, p.used_inodes)
+           IS DISTINCT FROM (c.length, c.space, c.entries)
+    UNION ALL
+    SELECT max(p.inode), 0, 0, 0, 0, 0, 0, 0 FROM page AS p HAVING max(p.inode) IS NOT NULL
+$$;
+
+-- Put right the statistics of a directory that were found wrong, long enough ago that no client can
+-- still hold the difference: if both they and the count are what they were then.
+CREATE FUNCTION tarn_1.dir_stats_mend(_dir int8, _has_length int8, _has_space int8,
+                                      _has_entries int8, _length int8, _space int8, _entries int8)
+RETURNS TABLE (is_mended bool)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _count record;
+BEGIN
+    PERFORM FROM public.jfs_dir_stats AS s
+      WHERE s.inode = _dir AND s.data_length = _has_length AND s.used_space = _has_space
+        AND s.used_inodes = _has_entries FOR UPDATE;
+    is_mended := FOUND;
+    _count := tarn_1.dir_stats_count(_dir);
+    is_mended := is_mended AND _count.length = _length AND _count.space = _space
+                 AND _count.entries = _entries;
+    IF is_mended THEN
+        UPDATE public.jfs_dir_stats AS s
+           SET data_length = _length, used_space = _space, used_inodes = _entries
+         WHERE s.inode = _dir;
+        IF (tarn_1.flags()).change_log THEN
+            PERFORM tarn_1.log_change(0, 0, format('DIRSTAT(%s,%s,%s,%s)', _dir, _length, _space,
+                                                   _entries));
+        END IF;
+    END IF;
+    RETURN NEXT;
+END $$;
+
 ----------------------------------------------------------------------------------- the change log
 
 -- Remove the next _limit entries that are older than the volume keeps them, or too many. Answers how

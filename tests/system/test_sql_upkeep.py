@@ -412,6 +412,34 @@ def test_a_tree_that_was_never_attached_goes_after_a_day_and_an_attached_one_sta
     assert_consistent(volume)
 
 
+# ---- statistics of directories
+
+
+def test_statistics_are_mended_when_they_and_the_count_are_as_they_were(volume, session):
+    session.mkdir(ROOT, b"d", DIRECTORY)
+    session.create(DIRECTORY, b"f", FILE)
+    session.write_at(FILE, 0, b"x" * 5000)
+    session.mkdir(ROOT, b"right", 300)
+    session.flush()
+    assert [row.dir for row in session.rows("dir_stats_differ", 0, 10)] == [0]
+    volume.db.execute("UPDATE jfs_dir_stats SET used_space = 77 WHERE inode = %s", [DIRECTORY])
+    wrong, end = session.rows("dir_stats_differ", 0, 10)
+    assert session.rows("dir_stats_differ", end.next, 10) == []
+    seen = [wrong[name] for name in ("dir", "has_length", "has_space", "has_entries", "length",
+                                     "space", "entries")]
+    assert seen == [DIRECTORY, 5000, 77, 1, 5000, 8192, 1]
+    # Somebody has changed the directory since, and flushed or not: it is looked at another time.
+    session.create(DIRECTORY, b"g", OTHER)
+    assert not session.read("dir_stats_mend", *seen).is_mended
+    session.unlink(DIRECTORY, b"g")
+    session.flush()
+    volume.db.execute("UPDATE jfs_dir_stats SET used_space = 78 WHERE inode = %s", [DIRECTORY])
+    assert not session.read("dir_stats_mend", *seen).is_mended
+    volume.db.execute("UPDATE jfs_dir_stats SET used_space = 77 WHERE inode = %s", [DIRECTORY])
+    assert session.read("dir_stats_mend", *seen).is_mended
+    assert_consistent(volume)
+
+
 # ---- the change log
 
 
