@@ -1,5 +1,6 @@
 /*
- * tarn info: what the metadata says of one path, and where the bytes of a file are.
+ * tarn info: what the metadata says of one path, and where the bytes of a file are. With a metadata
+ * URL it asks the database; a path in a mount is asked of the mount (info_mount.c).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "fs/base/json.h"
 #include "fs/base/log.h"
 #include "fs/base/url.h"
+#include "fs/cli/info_mount.h"
 #include "fs/cli/print.h"
 #include "fs/cli/verbs.h"
 #include "fs/meta/file.h"
@@ -22,7 +24,7 @@
 #define CHUNKS_AT_ONCE 16
 
 struct info_options {
-    bool json, recursive, raw;
+    struct info_mount_options mount; /* json, recursive and raw are for both forms */
     int64_t max_blocks;
 };
 
@@ -30,37 +32,48 @@ static const struct conf_option options[] = {
     {.name = "recursive",
      .letter = 'r',
      .type = CONF_FLAG,
-     .offset = offsetof(struct info_options, recursive),
+     .offset = offsetof(struct info_options, mount.recursive),
      .help = "sum the whole tree below a directory, not only its children"},
     {.name = "raw",
      .type = CONF_FLAG,
-     .offset = offsetof(struct info_options, raw),
+     .offset = offsetof(struct info_options, mount.raw),
      .help = "show slices as they are recorded instead of objects"},
+    {.name = "strict",
+     .type = CONF_FLAG,
+     .offset = offsetof(struct info_options, mount.strict),
+     .help = "in a mount: count every file instead of relying on the volume's statistics"},
+    {.name = "inode",
+     .letter = 'i',
+     .type = CONF_FLAG,
+     .offset = offsetof(struct info_options, mount.inode),
+     .help = "the arguments are inode numbers in the mount of the working directory"},
     {.name = "max-blocks",
      .type = CONF_INT,
      .default_text = "10000",
      .min = 0,
      .max = 100000000,
      .offset = offsetof(struct info_options, max_blocks),
-     .help = "objects or slices of a file to list at most"},
+     .help = "with META-URL: objects or slices of a file to list at most"},
     {.name = "json",
      .type = CONF_FLAG,
-     .offset = offsetof(struct info_options, json),
+     .offset = offsetof(struct info_options, mount.json),
      .help = "print JSON"},
 };
 
 static const struct conf_command command = {
     .name = "tarn info",
-    .arguments = "META-URL PATH",
+    .arguments = "PATH...|META-URL PATH",
     .summary = "Show an inode, the objects of a file, or sums over a directory.",
-    .details = "PATH is given from the root of the volume, as \"/models/a.bin\".\n"
-               "\n"
-               "Exit codes: 0 shown, 1 no such path, 2 wrong command line, 3 PostgreSQL\n"
-               "unreachable, 4 wrong password, 5 no volume in the database.\n",
+    .details =
+        "PATH is a path in a mount. After META-URL, which asks the database without a mount, it\n"
+        "is given from the root of the volume, as \"/models/a.bin\".\n"
+        "\n"
+        "Exit codes: 0 shown, 1 no such path, 2 wrong command line, 3 PostgreSQL\n"
+        "unreachable, 4 wrong password, 5 no volume in the database.\n",
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
-    .min_arguments = 2,
-    .max_arguments = 2,
+    .min_arguments = 1,
+    .max_arguments = -1,
 };
 
 static const char *const type_names[] = {"?",    "file",         "directory",        "symlink",
@@ -186,16 +199,16 @@ static enum rc add_content(struct volume *volume, const struct node_attr *attr,
 {
     struct meta *meta = volume_meta(volume);
     if (attr->type == NODE_DIRECTORY)
-        return add_summary(meta, attr, o->recursive, doc, e);
+        return add_summary(meta, attr, o->mount.recursive, doc, e);
     if (attr->type != NODE_FILE)
         return RC_OK;
     auto_json struct json *items = json_array_new();
     if (!items)
         return err_fail(e, RC_NO_SPACE, "could not allocate a document");
-    struct listing list = {items, volume, o->raw, o->max_blocks, false};
+    struct listing list = {items, volume, o->mount.raw, o->max_blocks, false};
     if (add_file(meta, attr, &list, e) || json_set_bool(doc, "is_cut", list.is_cut, e))
         return e->code;
-    return json_set(doc, o->raw ? "slices" : "objects", &items, e);
+    return json_set(doc, o->mount.raw ? "slices" : "objects", &items, e);
 }
 
 static enum rc describe(struct volume *volume, const char *path, const struct info_options *o,
@@ -226,15 +239,20 @@ static enum rc show(const char *url, const char *path, const struct info_options
     if (!rc)
         rc = describe(volume, path, o, doc, e);
     if (!rc)
-        rc = print_document(doc, o->json, e);
+        rc = print_document(doc, o->mount.json, e);
     volume_close(&volume);
     return rc;
 }
 
 static enum rc work(void *into, const char *const *arguments, struct err *e)
 {
+    const struct info_options *o = into;
     log_init("tarn", LOG_LEVEL_WARN, false);
-    return url_check(arguments[0], e) ? e->code : show(arguments[0], arguments[1], into, e);
+    if (!strstr(arguments[0], "://"))
+        return info_mount(&o->mount, arguments, e) ? err_exits(e, EXIT_FAILED) : RC_OK;
+    if (!arguments[1] || arguments[2])
+        return err_fail(e, RC_INVALID, "after META-URL comes one path");
+    return url_check(arguments[0], e) ? e->code : show(arguments[0], arguments[1], o, e);
 }
 
 int command_info(int argc, char **argv)

@@ -1,9 +1,12 @@
 #include "fs/cli/table.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define COLUMNS_MAX 16
 
 struct table {
     size_t columns, cells, room;
@@ -12,6 +15,7 @@ struct table {
 
 enum rc table_open(struct table **out, size_t columns, struct err *e)
 {
+    assert(columns <= COLUMNS_MAX);
     struct table *t = calloc(1, sizeof(*t));
     if (!t)
         return err_fail(e, RC_NO_SPACE, "out of memory");
@@ -66,11 +70,11 @@ static int width_of(const struct table *t, size_t column)
     return (int)widest;
 }
 
-static void print_rule(const struct table *t, FILE *to)
+static void print_rule(const struct table *t, const int *widths, FILE *to)
 {
     for (size_t i = 0; i < t->columns; i++) {
         fputc('+', to);
-        for (int n = width_of(t, i) + 2; n > 0; n--)
+        for (int n = widths[i] + 2; n > 0; n--)
             fputc('-', to);
     }
     fputs("+\n", to);
@@ -86,15 +90,42 @@ static void print_cell(const char *text, int width, bool is_heading, bool is_fir
 
 void table_print(const struct table *t, FILE *to)
 {
-    print_rule(t, to);
+    int widths[COLUMNS_MAX];
+    for (size_t i = 0; i < t->columns; i++)
+        widths[i] = width_of(t, i);
+    print_rule(t, widths, to);
     for (size_t at = 0; at + t->columns <= t->cells; at += t->columns) {
         for (size_t i = 0; i < t->columns; i++)
-            print_cell(t->cell[at + i], width_of(t, i), at == 0, i == 0, to);
+            print_cell(t->cell[at + i], widths[i], at == 0, i == 0, to);
         fputs("|\n", to);
         if (at == 0)
-            print_rule(t, to);
+            print_rule(t, widths, to);
     }
-    print_rule(t, to);
+    print_rule(t, widths, to);
+}
+
+/* RFC 4180: quoted where a reader would otherwise see something else. */
+static void print_csv_cell(const char *text, FILE *to)
+{
+    if (!strpbrk(text, ",\"\r\n") && text[0] != ' ') {
+        fputs(text, to);
+        return;
+    }
+    fputc('"', to);
+    for (; *text; text++) {
+        if (*text == '"')
+            fputc('"', to);
+        fputc(*text, to);
+    }
+    fputc('"', to);
+}
+
+void table_print_csv(const struct table *t, FILE *to)
+{
+    for (size_t at = 0; at < t->cells; at++) {
+        print_csv_cell(t->cell[at], to);
+        fputc((at + 1) % t->columns ? ',' : '\n', to);
+    }
 }
 
 void human_size(char out[HUMAN_BYTES], uint64_t bytes)

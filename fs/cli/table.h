@@ -14,7 +14,7 @@
 
 struct table; /* rows of the same number of cells; the first one is the heading */
 
-/* Free with table_close(). */
+/* Free with table_close(). At most 16 columns. */
 MUST_CHECK enum rc table_open(struct table **out, size_t columns, struct err *e);
 void table_close(struct table **table);
 #define auto_table __attribute__((cleanup(table_close)))
@@ -22,6 +22,8 @@ void table_close(struct table **table);
 /* Add a row; the cells are copied. */
 MUST_CHECK enum rc table_add(struct table *table, const char *const *cells, struct err *e);
 void table_print(const struct table *table, FILE *to);
+/* The same as CSV. */
+void table_print_csv(const struct table *table, FILE *to);
 
 #define HUMAN_BYTES 32
 

@@ -13,6 +13,12 @@
 int command_umount(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_rmr(int argc, char **argv);
+int command_clone(int argc, char **argv);
+int command_summary(int argc, char **argv);
+int command_warmup(int argc, char **argv);
+int command_compact(int argc, char **argv);
+int command_stats(int argc, char **argv);
 int command_quota(int argc, char **argv);
 int command_config(int argc, char **argv);
 int command_restore(int argc, char **argv);

@@ -19,15 +19,3 @@ void bytes_text(char out[BYTES_TEXT], uint64_t bytes)
     snprintf(out, BYTES_TEXT, "%.2f %ciB (%" PRIu64 " Bytes)", (double)rest / 1024, units[unit],
              bytes);
 }
-
-void bytes_text_short(char out[BYTES_TEXT], uint64_t bytes)
-{
-    double value = (double)bytes;
-    int unit = -1;
-    for (; unit < LAST_UNIT && value >= 1024; unit++)
-        value /= 1024;
-    if (unit < 0)
-        snprintf(out, BYTES_TEXT, "%" PRIu64 " B", bytes);
-    else
-        snprintf(out, BYTES_TEXT, value < 10 ? "%.1f %ciB" : "%.0f %ciB", value, units[unit]);
-}

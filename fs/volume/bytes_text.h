@@ -12,7 +12,5 @@
 
 /* "12.00 KiB (12288 Bytes)" */
 void bytes_text(char out[BYTES_TEXT], uint64_t bytes);
-/* "12 KiB", "1.5 MiB" */
-void bytes_text_short(char out[BYTES_TEXT], uint64_t bytes);
 
 #endif
