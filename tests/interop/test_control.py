@@ -9,7 +9,7 @@ import pytest
 from harness.check import assert_consistent
 from harness.process import run
 from harness.tree import PORTABLE, assert_same, populate, read_tree
-from harness.volume import tarn
+from harness.volume import tarn, tarn_json
 from harness.wait import wait_for
 from stock_client import StockVolume
 
@@ -103,3 +103,30 @@ def test_stock_stats_and_profile_read_our_files(volume, workdir):
             reader.wait(30)
         said = run([volume.program, "profile", "--interval", "0", log], timeout=60).stdout
         assert "rename" in said, said
+
+
+def test_our_tools_work_against_a_stock_mount(volume):
+    with volume.stock_mount() as mount:
+        top = mount.directory
+        os.mkdir(top / "tree")
+        populate(top / "tree")
+        (top / "tree" / "big").write_bytes(os.urandom(3 * MIB + 5))
+        before = read_tree(top / "tree")
+        assert tarn_json("clone", "-p", top / "tree", top / "copy")["cloned"] == len(before)
+        assert_same(before, read_tree(top / "copy"), PORTABLE)
+
+        said = tarn_json("info", top / "copy" / "big")
+        assert said["Summary"]["Length"] == 3 * MIB + 5 and len(said["Objects"]) == 4
+        assert "_3_5" in tarn("info", top / "copy" / "big").stdout
+        counted = sum(len(files) for _, _, files in os.walk(top / "copy"))
+        assert tarn_json("summary", "--strict", top / "copy")["Files"] == counted
+        assert "PATH" in tarn("summary", top / "copy").stdout
+
+        assert tarn_json("warmup", top / "copy")["files"] > 3
+        assert tarn_json("warmup", "--check", top / "copy")["missing"] == 0
+        tarn("warmup", "--evict", top / "copy")
+        assert tarn_json("warmup", "--check", top / "copy")["missing"] > 3 * MIB
+        tarn("compact", top / "copy")
+        assert tarn_json("stats", top)["juicefs_memory"] > 0
+        tarn("rmr", top / "copy")
+        assert not (top / "copy").exists()
