@@ -33,7 +33,7 @@ struct region {
     size_t count;
     struct found *found;
     size_t found_count, found_room;
-    struct err *e; /* of a visit that failed */
+    struct err visit; /* why a visit failed */
     struct progress *progress;
 };
 
@@ -141,8 +141,10 @@ static bool on_object(const struct store_object *object, void *arg)
     if (r->found_count == r->found_room) {
         const size_t room = r->found_room ? r->found_room * 2 : 4096;
         struct found *grown = realloc(r->found, room * sizeof(*grown));
-        if (!grown)
-            return err_fail(r->e, RC_NO_SPACE, "out of memory"), false;
+        if (!grown) {
+            err_fail(&r->visit, RC_NO_SPACE, "out of memory");
+            return false;
+        }
         r->found = grown;
         r->found_room = room;
     }
@@ -155,14 +157,13 @@ static enum rc list_directory(struct region *r, const struct fsck_slice *any, st
     char prefix[BLOCK_KEY_BYTES];
     block_key(prefix, volume_hash_prefix(r->f->volume), (struct block_id){any->id, 0, 1});
     strrchr(prefix, '/')[1] = 0;
-    struct err visit = ERR_INIT;
     r->found_count = 0;
-    r->e = &visit;
+    r->visit = ERR_INIT;
     enum rc rc = store_list(r->f->store, prefix, "", on_object, r, CLOCK_FOREVER_MS, e);
     if (rc)
         return err_note(e, "could not list %s of %s", prefix, r->f->store->label);
-    if (visit.code) {
-        *e = visit;
+    if (r->visit.code) {
+        *e = r->visit;
         return e->code;
     }
     if (r->found_count)

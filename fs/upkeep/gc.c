@@ -34,7 +34,7 @@ struct listing {
     struct listed batch[GC_BATCH];
     size_t count;
     struct progress *progress;
-    struct err *e; /* of a visit that failed */
+    struct err visit; /* why a visit failed */
 };
 
 static void tally(struct gc_tally *t, uint64_t bytes)
@@ -186,16 +186,15 @@ static bool on_object(const struct store_object *object, void *arg)
     }
     gc_witnesses_see(&l->witnesses, item.block);
     l->batch[l->count++] = item;
-    return l->count < GC_BATCH || judge_batch(l, l->e) == RC_OK;
+    return l->count < GC_BATCH || judge_batch(l, &l->visit) == RC_OK;
 }
 
 static enum rc list_all(struct listing *l, struct err *e)
 {
-    struct err visit = ERR_INIT;
-    l->e = &visit;
+    l->visit = ERR_INIT;
     enum rc rc = store_list(l->gc->store, BLOCKS_PREFIX, "", on_object, l, CLOCK_FOREVER_MS, e);
-    if (visit.code) {
-        *e = visit;
+    if (l->visit.code) {
+        *e = l->visit;
         return e->code;
     }
     if (rc)
