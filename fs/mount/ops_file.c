@@ -37,7 +37,7 @@ static bool must_look_again(const struct mount *m, struct vfs_file *file)
     vfs_file_attr(file, &attr);
     if (!told_differs(m->told, &attr))
         return false;
-    told_attr(m->told, &attr);
+    told_name(m->told, &attr);
     return true;
 }
 
@@ -45,6 +45,29 @@ static bool must_look_again(const struct mount *m, struct vfs_file *file)
 static bool is_kernels_own(int flags)
 {
     return flags == O_RDONLY;
+}
+
+/* Was it opened by a name that the kernel remembers and that was removed elsewhere? */
+static bool has_old_name(const struct mount *m, fuse_ino_t ino, const struct err *why)
+{
+    struct err ignored = ERR_INIT;
+    struct node_attr attr;
+    if (why->code != RC_REFUSED || (why->posix != EPERM && why->posix != ENOENT))
+        return false;
+    if (vfs_getattr(m->vfs, ino, &attr, &ignored))
+        return why->posix == ENOENT;
+    if (!told_differs(m->told, &attr))
+        return false;
+    told_name(m->told, &attr);
+    return true;
+}
+
+static void refuse_open(fuse_req_t req, fuse_ino_t ino, int flags, const struct err *e)
+{
+    if (!is_kernels_own(flags) && has_old_name(mount_of(req), ino, e))
+        fuse_reply_err(req, ESTALE); /* the kernel looks the path up anew */
+    else
+        mount_reply_err(req, e, "open", ino);
 }
 
 static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -57,7 +80,7 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     const struct vfs_caller who = mount_caller(req);
     if (permit_open(vfs, &who, ino, fi->flags, &e) ||
         vfs_open_file(vfs, ino, fi->flags, &file, &keep_cache, &e)) {
-        mount_reply_err(req, &e, "open", ino);
+        refuse_open(req, ino, fi->flags, &e);
         return;
     }
     if (!is_kernels_own(fi->flags) && must_look_again(mount_of(req), file)) {

@@ -35,6 +35,7 @@ struct fuse_entry_param mount_entry(const struct mount *m, const struct node_att
         .entry_timeout = attr->type == NODE_DIRECTORY ? m->dir_entry_seconds : m->entry_seconds,
     };
     mount_stat(m, attr, &entry.attr);
+    told_name(m->told, attr);
     return entry;
 }
 

@@ -15,6 +15,7 @@ struct entry {
     uint64_t until_ms;
     struct timespec ctime;
     uint32_t access_acl, default_acl;
+    bool is_trashed;
 };
 
 struct told {
@@ -88,6 +89,12 @@ static void set_acls(struct entry *entry, const struct node_attr *attr)
     entry->default_acl = attr->default_acl;
 }
 
+/* A name of it was removed: by then its parent is a directory of the trash. */
+static bool is_trashed(const struct node_attr *attr)
+{
+    return attr->parent > META_TRASH;
+}
+
 void told_attr(struct told *t, const struct node_attr *attr)
 {
     if (attr->type != NODE_FILE && !t->has_acls)
@@ -95,9 +102,20 @@ void told_attr(struct told *t, const struct node_attr *attr)
     LOCK_SCOPE(&t->lock);
     struct entry *entry = place_locked(t, attr->ino);
     set_acls(entry, attr);
+    if (entry->ino != attr->ino)
+        entry->is_trashed = false;
     entry->ino = attr->ino;
     entry->length = attr->length;
     entry->until_ms = clock_deadline(t->valid_ms);
+}
+
+void told_name(struct told *t, const struct node_attr *attr)
+{
+    told_attr(t, attr);
+    LOCK_SCOPE(&t->lock);
+    struct entry *entry = find_locked(t, attr->ino);
+    if (entry)
+        entry->is_trashed = is_trashed(attr);
 }
 
 bool told_acl(struct told *t, ino_num ino, enum acl_type type, uint32_t *id)
@@ -123,5 +141,5 @@ bool told_differs(struct told *t, const struct node_attr *attr)
     LOCK_SCOPE(&t->lock);
     const struct entry *entry = find_locked(t, attr->ino);
     /* After its time the kernel asks by itself before it opens, and so brings it up to date. */
-    return !entry || entry->length != attr->length;
+    return !entry || entry->length != attr->length || entry->is_trashed != is_trashed(attr);
 }

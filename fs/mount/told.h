@@ -12,6 +12,10 @@
  * attributes it has just renewed. Their numbers came with those attributes, so most of these
  * questions ("there is none") are answered from here.
  *
+ * The same holds for names: one that was removed elsewhere is in the kernel's cache for a second,
+ * and must not open what has gone to the trash. Programs tell by such a name whether a journal
+ * exists.
+ *
  * A bounded table. What was pushed out of it counts as different, which costs one look-up.
  *
  * Threads any · Blocking never
@@ -33,11 +37,13 @@ void told_close(struct told **told);
 
 /* The kernel is being told these attributes. */
 void told_attr(struct told *told, const struct node_attr *attr);
+/* The same, with the name by which it was found. */
+void told_name(struct told *told, const struct node_attr *attr);
 /* The kernel has written up to `end`, and knows that the file is at least that long. */
 void told_written(struct told *told, ino_num ino, uint64_t end);
 /* The number of a list of ino (0: it has none). False: that is not known any more. */
 bool told_acl(struct told *told, ino_num ino, enum acl_type type, uint32_t *id);
-/* Does the kernel go by another length than this one? */
+/* Does the kernel go by another length than this one, or by a name that is no more? */
 bool told_differs(struct told *told, const struct node_attr *attr);
 
 #endif

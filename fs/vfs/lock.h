@@ -38,7 +38,8 @@ MUST_CHECK enum rc vfs_lock_prepare(struct vfs_file *file, const struct meta_loc
 
 /*
  * Ask for the lock. `done` is called exactly once, with RC_OK, EAGAIN when the lock is held by
- * somebody else and the request may not wait, RC_CANCELLED, or what else went wrong.
+ * somebody else and the request may not wait, RC_CANCELLED, ENOTCONN when the vfs is closed, or
+ * what else went wrong.
  */
 void vfs_lock_start(struct vfs_lock_request *request);
 

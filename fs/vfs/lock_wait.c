@@ -10,6 +10,7 @@
  * To tell the kernel means to wait for reads of the same pages, which need a serving thread: a
  * serving thread must not do it, or all of them could wait for each other.
  */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "fs/base/clock.h"
@@ -31,13 +32,19 @@ METRIC_DEFINE(metric_waits, METRIC_COUNTER, "tarn_lock_waits_total", NULL,
 
 static void serve(void *arg);
 
+/* Not RC_CANCELLED: the kernel takes EINTR for a signal, and would begin the request again. */
+static enum rc unmounting(struct err *e)
+{
+    return err_refused(e, ENOTCONN, "the volume is being unmounted");
+}
+
 enum rc lock_enqueue(struct vfs_lock_request *r, struct err *e)
 {
     struct lock_table *table = r->handle->vfs->locks;
 
     LOCK_SCOPE(&table->lock);
     if (table->is_closing)
-        return err_fail(e, RC_CANCELLED, "the volume is being unmounted");
+        return unmounting(e);
     if (!table->is_serving && pool_submit(table->pool, serve, table, e))
         return e->code;
     table->is_serving = true;
@@ -95,13 +102,14 @@ static void finish_locked(struct lock_table *table, struct vfs_lock_request *r,
 /* Those that need nothing more from the database. */
 static void finish_ready_locked(struct lock_table *table)
 {
-    struct err granted = ERR_INIT, cancelled = ERR_INIT;
+    struct err granted = ERR_INIT, cancelled = ERR_INIT, ended = ERR_INIT;
     (void)err_fail(&cancelled, RC_CANCELLED, "the wait for a lock was interrupted");
+    (void)!unmounting(&ended);
     for (struct vfs_lock_request *r = table->first; r;) {
         if (r->is_granted)
             finish_locked(table, r, &granted);
         else if (r->is_cancelled || table->is_closing)
-            finish_locked(table, r, &cancelled);
+            finish_locked(table, r, r->is_cancelled ? &cancelled : &ended);
         else {
             r = r->next;
             continue;

@@ -1,16 +1,21 @@
 """flock and fcntl locks from two mounts of one volume: the cases of the Connectathon suite's tlock,
 and what only two mounts can show."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 
 import pytest
 
+from harness.cluster import free_port
 from harness.locker import F_OFD_SETLK, READ, UNLOCK, WRITE, Locker
 from harness.volume import Volume
 from harness.wait import wait_for
@@ -295,3 +300,212 @@ def test_readers_that_wait_get_it_together(mounts):
     finally:
         for locker in lockers:
             locker.kill()
+
+
+def test_two_that_wait_for_each_other_stop_nobody_else(pair, mounts):
+    _, one, _ = mounts
+    first, second = pair
+    first.lock("f", WRITE, 0, 1)
+    second.lock("f", WRITE, 1, 1)
+    first.start("wait", "f", WRITE, 1, 1)
+    second.start("wait", "f", WRITE, 0, 1)
+    one.path("meanwhile").write_text("x")
+    assert first.is_waiting() and second.is_waiting()
+    second.kill()
+    first.answer()
+
+
+@contextlib.contextmanager
+def measured(volume):
+    """A mount of its own, and a function that reads one of its metrics."""
+    with free_port() as port:
+        mount = volume.mount("--metrics", f"127.0.0.1:{port}")
+
+    def metric(name):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(name + " "))
+    with mount:
+        yield mount, metric
+
+
+def lock_once(path):
+    with open(path, "rb") as file:
+        fcntl.flock(file, EX)
+
+
+def test_two_hundred_that_wait_stop_nobody_else(mounts):
+    volume, _, two = mounts
+    with measured(volume) as (mount, metric), Locker() as holder:
+        mount.path("crowded").touch()
+        wait_for("the file is seen", two.path("crowded").exists)
+        holder.open("f", two.path("crowded"))
+        holder.flock("f", EX)
+        waiters = [threading.Thread(target=lock_once, args=[mount.path("crowded")], daemon=True)
+                   for _ in range(200)]
+        for waiter in waiters:
+            waiter.start()
+        wait_for("all of them wait", lambda: metric("tarn_lock_waiting") == 200, 60)
+        for number in range(50):
+            mount.path(f"beside{number}").write_text("x")
+            assert mount.path(f"beside{number}").read_text() == "x"
+        assert metric("tarn_lock_waiting") == 200
+        holder.flock("f", UN)
+        for waiter in waiters:
+            waiter.join(120)
+            assert not waiter.is_alive()
+        assert metric("tarn_lock_waiting") == 0 and metric("tarn_lock_waits_total") >= 200
+        wait_for("no lock is left", lambda: metric("tarn_lock_held") == 0)
+
+
+# ---- the end of a mount and of a session
+
+def test_a_mount_ends_while_somebody_waits(mounts):
+    volume, one, _ = mounts
+    mount = volume.mount().start()
+    with Locker() as holder, Locker() as waiting:
+        try:
+            one.path("ends").touch()
+            wait_for("the file is seen", mount.path("ends").exists)
+            holder.open("f", one.path("ends"))
+            holder.lock("f", WRITE)
+            waiting.open("f", mount.path("ends"))
+            waiting.start("wait", "f", WRITE)
+            time.sleep(0.1)
+            assert waiting.is_waiting()
+            mount.terminate()
+            refused(waiting.answer, codes=[errno.ENOTCONN, errno.ECONNABORTED])
+        finally:
+            mount.abandon()
+
+
+def test_locks_of_a_mount_that_was_killed_are_free_when_its_session_has_expired(mounts):
+    volume, one, _ = mounts
+    mount = volume.mount().start()
+    with Locker() as holder, Locker() as heir:
+        mount.path("killed").touch()
+        wait_for("the file is seen", one.path("killed").exists)
+        holder.open("f", mount.path("killed"))
+        heir.open("f", one.path("killed"))
+        holder.flock("f", EX)
+        holder.lock("f", WRITE)
+        (sid,) = volume.query("SELECT DISTINCT sid FROM jfs_plock")[0]
+        mount.kill9()
+        refused(heir.lock, "f", WRITE)
+        refused(heir.flock, "f", EX | NB)
+        # A minute passes, and the jobs of another client see it.
+        volume.query("UPDATE jfs_session2 SET expire = 1 WHERE sid = %s RETURNING 1", [sid])
+        heir.start("wait", "f", WRITE).answer(60)
+        heir.flock("f", EX | NB)
+
+
+def test_locks_that_were_lost_with_the_session_are_refused_until_the_file_is_closed(mounts):
+    volume, _, two = mounts
+    with volume.mount() as mount, Locker() as holder, Locker() as other:
+        mount.path("lost").touch()
+        wait_for("the file is seen", two.path("lost").exists)
+        holder.open("f", mount.path("lost"))
+        holder.open("g", mount.path("unlocked"))
+        other.open("f", two.path("lost"))
+        holder.lock("f", WRITE)
+        (sid,) = volume.query("SELECT DISTINCT sid FROM jfs_plock")[0]
+        volume.query("SELECT tarn_1.session_close(%s)", [sid])
+        other.lock("f", WRITE)
+
+        def is_refused():
+            """ESTALE until the mount has noticed, at a heartbeat."""
+            with pytest.raises(OSError) as caught:
+                holder.lock("f", UNLOCK, 0, 1)
+            assert caught.value.errno in (errno.ESTALE, errno.EIO)
+            return caught.value.errno == errno.EIO
+        wait_for("the loss is noticed", is_refused, 40)
+        refused(holder.lock, "f", WRITE, codes=[errno.EIO])
+        refused(holder.test, "f", WRITE, codes=[errno.EIO])
+        other.lock("f", UNLOCK)
+        refused(holder.lock, "f", READ, codes=[errno.EIO])
+        assert volume.query("SELECT * FROM jfs_plock") == []
+        wait_for("a new session has begun", lambda: can_lock(holder, "g"), 40)
+        holder.close("f")
+        holder.open("f", mount.path("lost"))
+        holder.lock("f", WRITE)
+
+
+def can_lock(locker, name):
+    try:
+        locker.lock(name, WRITE)
+    except OSError as error:
+        assert error.errno == errno.ESTALE
+        return False
+    return True
+
+
+def test_a_read_only_mount_gives_no_lock(mounts):
+    volume, one, _ = mounts
+    one.path("read only").touch()
+    with volume.mount("--read-only") as mount, Locker() as locker:
+        locker.open("f", mount.path("read only"), os.O_RDONLY)
+        refused(locker.lock, "f", READ, codes=[errno.EROFS])
+        refused(locker.flock, "f", SH, codes=[errno.EROFS])
+        locker.close("f")
+
+
+# ---- programs that rely on it
+
+COUNT_UP = """if 1:
+    import os, random, sqlite3, sys, time
+    path, number, rounds, mode = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+
+    def transact(database, turn):
+        database.execute("BEGIN IMMEDIATE")
+        (value,) = database.execute("SELECT value FROM counter").fetchone()
+        database.execute("UPDATE counter SET value = ?", [value + 1])
+        database.execute("INSERT INTO entry VALUES (?, ?, ?)", [number, turn, os.urandom(2000)])
+        database.execute("COMMIT")
+
+    def with_journal():
+        database = sqlite3.connect(path, timeout=120, isolation_level=None)
+        database.execute(f"PRAGMA journal_mode = {mode}")
+        for turn in range(rounds):
+            transact(database, turn)
+        database.close()
+
+    def with_wal():
+        turn = 0
+        while turn < rounds:
+            database = sqlite3.connect(path, timeout=0, isolation_level=None)
+            try:
+                database.execute("PRAGMA locking_mode = EXCLUSIVE")
+                transact(database, turn)
+                turn += 1
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+            database.close()
+            time.sleep(random.random() / 50)
+
+    with_wal() if mode == "wal" else with_journal()
+"""
+
+
+@pytest.mark.parametrize("mode", ["delete", "persist", "wal"])
+def test_sqlite_with_writers_on_two_mounts(mounts, mode):
+    """WAL's index is memory that two machines cannot share: there each writer takes the whole
+    database while it has it open, and lets go at once when the other was quicker."""
+    _, one, two = mounts
+    rounds = 500 if os.environ.get("TARN_LONG") else 25
+    name = f"{mode}.sqlite"
+    database = sqlite3.connect(one.path(name))
+    database.execute(f"PRAGMA journal_mode = {mode}")
+    database.executescript("CREATE TABLE counter(value); INSERT INTO counter VALUES (0);"
+                           "CREATE TABLE entry(number, turn, data)")
+    database.close()
+    wait_for("the database is seen", two.path(name).exists)
+    writers = [subprocess.Popen([sys.executable, "-c", COUNT_UP, mount.path(name), str(number),
+                                 str(rounds), mode]) for number, mount in enumerate((one, two))]
+    assert [writer.wait(300) for writer in writers] == [0, 0]
+    for mount in (one, two):
+        database = sqlite3.connect(mount.path(name))
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert database.execute("SELECT value FROM counter").fetchone() == (2 * rounds,)
+        assert database.execute("SELECT count(*) FROM entry").fetchone() == (2 * rounds,)
+        database.close()

@@ -38,6 +38,23 @@ TEST("a length that the kernel was told is not another one")
     told_close(&t);
 }
 
+TEST("a file that went to the trash since is another one until the kernel is told")
+{
+    struct told *t = fresh(false);
+    struct node_attr attr = file(7, 100);
+    attr.parent = 1;
+    told_attr(t, &attr);
+    attr.parent = 2; /* a rename is none of its business */
+    CHECK(!told_differs(t, &attr));
+    attr.parent = META_TRASH + 3;
+    CHECK(told_differs(t, &attr));
+    told_attr(t, &attr); /* it asked for the attributes, and still has the name */
+    CHECK(told_differs(t, &attr));
+    told_name(t, &attr);
+    CHECK(!told_differs(t, &attr));
+    told_close(&t);
+}
+
 TEST("what was never told, or pushed out, counts as another length")
 {
     struct told *t = fresh(false);
