@@ -134,6 +134,26 @@ enum rc meta_create(struct meta *meta, const struct meta_create *what, struct no
     return reply_mutation(meta, call, "create", what->parent, out, e);
 }
 
+enum rc meta_tmpfile(struct meta *meta, const struct meta_create *what, struct node_attr *out,
+                     struct err *e)
+{
+    uint64_t ino;
+    if (meta_check_room(meta, DIRECTORY_BYTES, 1, e) ||
+        id_range_next(&meta->inodes, meta, &ino, e))
+        return e->code;
+    struct pg_param params[] = {
+        CALL_LANE,
+        pg_int8((int64_t)what->parent),
+        pg_int8((int64_t)ino),
+        pg_int4((int32_t)what->mode),
+        pg_int4((int32_t)what->umask),
+        pg_int8(what->uid),
+        pg_int8(what->gid),
+    };
+    struct call *call = CALL("SELECT * FROM tarn_1.tmpfile($1,$2,$3,$4,$5,$6,$7,$8,$9)", params);
+    return reply_mutation(meta, call, "tmpfile", what->parent, out, e);
+}
+
 /* The opened inodes as an array. Their number is bounded by the mount's open files. */
 static enum rc opened_param(struct buf *scratch, const ino_num *opened, size_t count,
                             struct pg_param *out, struct err *e)

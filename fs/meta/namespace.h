@@ -38,6 +38,13 @@ MUST_CHECK enum rc meta_create(struct meta *meta, const struct meta_create *what
                                struct node_attr *out, struct err *e);
 
 /*
+ * The same of a file without a name (what->name and target mean nothing): it lasts until
+ * meta_release() or the end of the session, unless meta_link() gives it a name before.
+ */
+MUST_CHECK enum rc meta_tmpfile(struct meta *meta, const struct meta_create *what,
+                                struct node_attr *out, struct err *e);
+
+/*
  * Remove a name. opened/opened_count: inodes that this mount has open, so that the last link of one
  * of them is kept until meta_release(). *out is the inode as it is now (nlink 0: gone).
  */

@@ -25,6 +25,7 @@
 #include "fs/mount/internal.h"
 #include "fs/mount/options.h"
 #include "fs/mount/serve.h"
+#include "fs/mount/tmpfile.h"
 #include "fs/upkeep/jobs.h"
 
 #define READ_AHEAD_KB  1024
@@ -54,13 +55,11 @@ struct program {
 /* Writing what the rules of a volume ask for and we do not do would corrupt it for its others. */
 static enum rc check_can_write(const struct format *format, struct err *e)
 {
-    const char *why = format->change_log   ? "it keeps a change log"
-                      : format->enable_acl ? "POSIX ACLs are on"
-                                           : NULL;
-    if (!why)
+    if (!format->change_log)
         return RC_OK;
     return err_fail(e, RC_INVALID,
-                    "cannot write to this volume because %s; mount it with --read-only", why);
+                    "cannot write to this volume because it keeps a change log; mount it with "
+                    "--read-only");
 }
 
 static enum rc look_at_format(struct program *p, struct err *e)
@@ -305,13 +304,20 @@ static void raise_read_ahead(const struct program *p)
         fclose(file);
 }
 
+/* What libfuse does not know. */
+static bool on_request(void *arg, const struct fuse_buf *request)
+{
+    return tmpfile_serve(arg, request);
+}
+
 static enum rc mount_session(struct program *p, struct err *e)
 {
     if (fuse_session_mount(p->mount.session, p->mount_point))
         return err_fail(e, RC_IO, "could not mount on \"%s\"; is /dev/fuse there, and fusermount3?",
                         p->mount_point);
     p->is_mounted = true;
-    if (serve_open(&p->serve, p->mount.session, (unsigned)p->options.threads, e))
+    if (serve_open(&p->serve, p->mount.session, (unsigned)p->options.threads, on_request, &p->mount,
+                   e))
         return e->code;
     vfs_on_invalidate(p->mount.vfs, on_invalidate, &p->mount);
     vfs_on_gone(p->mount.vfs, on_gone, p);

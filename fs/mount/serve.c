@@ -38,6 +38,8 @@ struct worker {
 struct serve {
     struct fuse_session *session; /* set at open */
     unsigned max_threads;         /* set at open */
+    serve_filter_fn filter;       /* set at open */
+    void *filter_arg;             /* set at open */
     atomic_bool is_stopping;
 
     struct lock lock;      /* guards everything below and worker.state */
@@ -124,7 +126,7 @@ static void *worker_main(void *arg)
     while (wait_turn(s, w)) {
         int got = fuse_session_receive_buf(s->session, &request);
         leave_turn(s, w);
-        if (got > 0)
+        if (got > 0 && !s->filter(s->filter_arg, &request))
             fuse_session_process_buf(s->session, &request);
         if ((got <= 0 && got != -EINTR) || fuse_session_exited(s->session))
             serve_stop(s);
@@ -139,7 +141,7 @@ static void *worker_main(void *arg)
 }
 
 enum rc serve_open(struct serve **out, struct fuse_session *session, unsigned max_threads,
-                   struct err *e)
+                   serve_filter_fn filter, void *filter_arg, struct err *e)
 {
     struct serve *s = calloc(1, sizeof(*s));
     struct worker *workers = calloc(max_threads, sizeof(*workers));
@@ -150,6 +152,8 @@ enum rc serve_open(struct serve **out, struct fuse_session *session, unsigned ma
     }
     s->session = session;
     s->max_threads = max_threads;
+    s->filter = filter;
+    s->filter_arg = filter_arg;
     s->workers = workers;
     for (unsigned i = 0; i < max_threads; i++)
         workers[i].serve = s;

@@ -13,13 +13,20 @@
 #ifndef FS_MOUNT_SERVE_H
 #define FS_MOUNT_SERVE_H
 
+#include <stdbool.h>
+
 #include "fs/base/err.h"
 
 struct serve;
+struct fuse_buf;
 struct fuse_session;
 
+/* Looks at each request before libfuse does; true: it has been answered. */
+typedef bool (*serve_filter_fn)(void *arg, const struct fuse_buf *request);
+
 MUST_CHECK enum rc serve_open(struct serve **out, struct fuse_session *session,
-                              unsigned max_threads, struct err *e);
+                              unsigned max_threads, serve_filter_fn filter, void *filter_arg,
+                              struct err *e);
 /* Serve until the end; returns when no request is being served any more. */
 void serve_run(struct serve *serve);
 /* Take no further request. Requests in the kernel's queue stay there. */

@@ -130,6 +130,26 @@ enum rc vfs_create(struct vfs *vfs, const struct vfs_caller *who, const struct m
     return open_existing(vfs, who, flags, attr, out, e);
 }
 
+enum rc vfs_tmpfile(struct vfs *vfs, const struct meta_create *what, int flags,
+                    struct node_attr *attr, struct vfs_file **out, struct err *e)
+{
+    struct meta_create inside = *what;
+    if (vfs_check_writable(vfs, e))
+        return e->code;
+    inside.parent = vfs_inside(vfs, what->parent);
+    if (meta_tmpfile(vfs->meta, &inside, attr, e))
+        return e->code;
+    enum rc rc = open_created(vfs, attr, flags, out, e);
+    if (rc) {
+        struct err late = ERR_INIT; /* what is not let go now goes with the session */
+        (void)!meta_release(vfs->meta, attr->ino, &late);
+        return rc;
+    }
+    inode_orphaned(vfs, attr->ino);
+    names_outward(vfs, attr);
+    return RC_OK;
+}
+
 /* ---- reading ---- */
 
 struct read_plan {

@@ -314,6 +314,15 @@ void inode_orphaned(struct vfs *vfs, ino_num ino)
     in->is_orphan = true;
 }
 
+void inode_named(struct vfs *vfs, ino_num ino)
+{
+    auto_inode struct inode *in = inode_find(vfs, ino);
+    if (!in)
+        return;
+    LOCK_SCOPE(&in->lock);
+    in->is_orphan = false;
+}
+
 static void suspect_one(struct inode *in, void *arg)
 {
     const ino_num *parent = arg;

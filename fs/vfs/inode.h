@@ -39,6 +39,8 @@ uint64_t inode_length_locked(const struct inode *inode);
 MUST_CHECK enum rc inode_list_opened(struct vfs *vfs, ino_num **out, size_t *count, struct err *e);
 /* ino has lost its last name and is kept for us. */
 void inode_orphaned(struct vfs *vfs, ino_num ino);
+/* ino, which may have had no name, has one now. */
+void inode_named(struct vfs *vfs, ino_num ino);
 /* A name in parent was replaced: any open inode that may have had it must be let go when closed. */
 void inode_suspect_in(struct vfs *vfs, ino_num parent);
 

@@ -181,6 +181,8 @@ enum rc vfs_link(struct vfs *vfs, ino_num ino, ino_num parent, struct bytes name
     if (rc)
         return rc;
     rc = meta_link(vfs->meta, vfs_inside(vfs, ino), vfs_inside(vfs, parent), name, out, e);
+    if (!rc)
+        inode_named(vfs, out->ino);
     return outward(vfs, rc, out);
 }
 

@@ -95,6 +95,12 @@ MUST_CHECK enum rc vfs_open_file(struct vfs *vfs, ino_num ino, int flags, struct
 MUST_CHECK enum rc vfs_create(struct vfs *vfs, const struct vfs_caller *who,
                               const struct meta_create *what, int flags, struct node_attr *attr,
                               struct vfs_file **out, struct err *e);
+/*
+ * Make and open a file in what->parent that has no name (open(2) with O_TMPFILE). vfs_link() may
+ * give it one while it is open; else it is gone with its last handle.
+ */
+MUST_CHECK enum rc vfs_tmpfile(struct vfs *vfs, const struct meta_create *what, int flags,
+                               struct node_attr *attr, struct vfs_file **out, struct err *e);
 /* Read up to size bytes at off; *got < size only at the end of the file. */
 MUST_CHECK enum rc vfs_read(struct vfs_file *file, uint64_t off, size_t size, uint8_t *out,
                             size_t *got, struct err *e);

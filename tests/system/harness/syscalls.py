@@ -62,3 +62,10 @@ def opened(path, flags=os.O_RDONLY):
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def link_descriptor(descriptor, path):
+    """linkat(2) of an open file, by /proc: os.link() does not follow the link there."""
+    follow = 0x400
+    _check(_libc.linkat(_AT_FDCWD, os.fsencode(f"/proc/self/fd/{descriptor}"), _AT_FDCWD,
+                        os.fsencode(path), follow), path)

@@ -746,6 +746,15 @@ enum rc meta_statfs_at(struct meta *meta, ino_num ino, struct meta_statfs *out,
     return RC_OK;
 }
 
+enum rc meta_tmpfile(struct meta *meta, const struct meta_create *what, struct node_attr *out,
+                     struct err *e)
+{
+    (void)meta;
+    (void)what;
+    (void)out;
+    return refuse(e, EOPNOTSUPP);
+}
+
 enum rc meta_acl_rule(struct meta *meta, uint32_t id, struct acl_rule **out, struct err *e)
 {
     (void)meta;
