@@ -38,7 +38,7 @@ struct format_options {
     int64_t block_bytes;
     const char *compress;
     int64_t shards;
-    bool hash_prefix;
+    bool hash_prefix, enable_acl;
     int64_t capacity_bytes, inodes, trash_days;
     const char *encrypt_rsa_key, *encrypt_algo;
     const char *site;
@@ -142,6 +142,11 @@ static const struct conf_option options[] = {
      .max = 36500,
      .help = "days that deleted files are kept; 0: none, which needs mirrors without lag",
      AT(trash_days)},
+    {.name = "enable-acl",
+     MANAGE,
+     .type = CONF_FLAG,
+     .help = "keep POSIX ACLs; cannot be turned off again",
+     AT(enable_acl)},
     {.name = "site",
      MANAGE,
      .type = CONF_STRING,
@@ -233,6 +238,7 @@ static enum rc compose(const struct format_options *o, const char *name, struct 
         .shards = (uint32_t)o->shards,
         .trash_days = (uint32_t)o->trash_days,
         .hash_prefix = o->hash_prefix,
+        .enable_acl = o->enable_acl,
         .capacity = (uint64_t)o->capacity_bytes,
         .inodes = (uint64_t)o->inodes,
     };

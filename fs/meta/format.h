@@ -42,7 +42,7 @@ struct format_request {
     const char *access_key, *secret_key, *session_token;
     const char *encrypt_key_pem, *encrypt_algo; /* NULL: no encryption / aes256gcm-rsa */
     uint32_t block_kib, shards, trash_days;
-    bool hash_prefix;
+    bool hash_prefix, enable_acl;
     uint64_t capacity, inodes;
 };
 

@@ -10,6 +10,7 @@
 
 /* Clients older than this do not know what every new volume has (dir stats). */
 static const char oldest_client[] = "1.1.0-A";
+static const char oldest_client_with_acls[] = "1.2.0-A";
 
 static bool is_name_character(char c)
 {
@@ -173,10 +174,11 @@ static enum rc set_tail(struct json *row, const struct format_request *r, const 
         return e->code;
     if (json_set_int(row, "TrashDays", r->trash_days, e) ||
         json_set_int(row, "MetaVersion", 1, e) ||
-        json_set_string(row, "MinClientVersion", oldest_client, e) ||
+        json_set_string(row, "MinClientVersion",
+                        r->enable_acl ? oldest_client_with_acls : oldest_client, e) ||
         json_set_bool(row, "DirStats", true, e))
         return e->code;
-    return json_set_bool(row, "EnableACL", false, e);
+    return json_set_bool(row, "EnableACL", r->enable_acl, e);
 }
 
 /* Members come in the order of the stock client's structure. */

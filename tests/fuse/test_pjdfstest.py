@@ -18,13 +18,14 @@ FILES = sorted(Path(SUITE).glob("tests/*/*.t")) if SUITE else []
 pytestmark = pytest.mark.skipif(not SUITE, reason="PJDFSTEST_DIR is not set: pjdfstest not run")
 
 
-@pytest.fixture(scope="module")
-def mounted(session_directory, cluster):
-    workdir = session_directory / "pjdfstest"
+@pytest.fixture(scope="module", params=[[], ["--enable-acl"]], ids=["plain", "acl"])
+def mounted(request, session_directory, cluster):
+    workdir = session_directory / f"pjdfstest{len(request.param)}"
     workdir.mkdir()
     workdir.chmod(0o755)
     # Without trash: link counts of open, unlinked files must be 0.
-    volume = Volume(cluster, cluster.create_database(), "vol", workdir).format("--trash-days", "0")
+    volume = Volume(cluster, cluster.create_database(), "vol", workdir).format("--trash-days", "0",
+                                                                           *request.param)
     with volume.mount() as mount:
         yield mount
 

@@ -14,7 +14,7 @@ from harness.tree import assert_same, load_listing, read_tree
 from harness.volume import NOT_FORMATTED, Restored, fixture_names, tarn
 
 # What the format asks of writers and Tarn does not do yet: it must refuse, not corrupt.
-READ_ONLY = {"acl": "ACL", "changelog": "change log"}
+READ_ONLY = {"changelog": "change log"}
 STATES = [(name, False) for name in fixture_names()] + [("live", True)]
 
 
