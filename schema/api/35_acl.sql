@@ -194,7 +194,7 @@ BEGIN
     RETURN CASE WHEN _type NOT IN (1, 2) OR tarn_1.acl_decode(_rule) IS NULL AND _rule IS NOT NULL
                     THEN 22
                 WHEN _n.inode >= tarn_1.trash() OR _n.parent > tarn_1.trash() THEN 1
-                WHEN _uid <> 0 AND _uid <> _n.uid::int8 & 4294967295 OR _n.flags & 1 <> 0 THEN 1
+                WHEN _uid <> 0 AND _uid <> _n.uid::int8 & 4294967295 OR _n.flags & 3 <> 0 THEN 1
                 WHEN _n.type = 3 OR NOT (tarn_1.flags()).acl THEN 95
                 WHEN _type = 2 AND _n.type <> 2 AND _rule IS NOT NULL THEN 13
                 ELSE 0 END;

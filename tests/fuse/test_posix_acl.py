@@ -9,6 +9,7 @@ import pytest
 
 from harness.check import assert_consistent
 from harness.process import run
+from harness.syscalls import FS_APPEND, FS_IMMUTABLE, set_flags
 from harness.users import outcome_as
 from harness.volume import Volume
 
@@ -262,6 +263,18 @@ def test_without_the_setting_lists_are_not_supported(cluster, database, workdir,
         done = run(["setfacl", "-m", f"u:{BOB}:r", mount.path("file")], check=False)
         assert done.returncode != 0 and "not supported" in done.stderr
         assert len(getfacl(mount.path("file"))) == 3
+
+
+@pytest.mark.parametrize("flag", [FS_IMMUTABLE, FS_APPEND], ids=["immutable", "append-only"])
+def test_a_file_that_may_not_change_keeps_its_list(top, flag):
+    (top / "file").touch()
+    setfacl("-m", f"u:{BOB}:r", top / "file")
+    set_flags(top / "file", flag)
+    for change in (["-m", f"u:{BOB}:rw"], ["-b"]):
+        done = run(["setfacl", *change, top / "file"], check=False)
+        assert done.returncode != 0 and "not permitted" in done.stderr
+    set_flags(top / "file", 0)
+    assert f"user:{BOB}:r--" in getfacl(top / "file")
 
 
 def test_copies_and_archives_keep_lists(top, tmp_path):
