@@ -17,10 +17,10 @@
 enum lock_rank {
     LOCK_MOUNT_TALKS = 4, /* the conversations through .control */
     LOCK_MOUNT_TALK = 5,  /* one of them */
-    LOCK_VFS_TABLE = 10, /* the inode table */
-    LOCK_VFS_INODE = 20, /* one inode's handles, writer and slice lists */
-    LOCK_VFS_USAGE = 25, /* pending usage deltas */
-    LOCK_VFS_LOCKS = 27, /* owners of file locks, and who waits for one */
+    LOCK_VFS_TABLE = 10,  /* the inode table */
+    LOCK_VFS_INODE = 20,  /* one inode's handles, writer and slice lists */
+    LOCK_VFS_USAGE = 25,  /* pending usage deltas */
+    LOCK_VFS_LOCKS = 27,  /* owners of file locks, and who waits for one */
     LOCK_CACHE_FLIGHT = 30,
     LOCK_CACHE_MEMORY = 35,
     LOCK_CACHE_DISK = 40,

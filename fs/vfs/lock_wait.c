@@ -124,8 +124,10 @@ struct look {
     size_t ino_count;
     struct vfs_lock_request **requests;
     size_t request_count;
-    struct meta_lock_row *rows;
+    struct meta_lock_row *rows; /* as they were at the look */
     size_t row_count;
+    struct meta_lock_row *granted; /* to us since; one for each request at most */
+    size_t granted_count;
 };
 
 /* Files that will be due a little later come along: then all of them are due together next time. */
@@ -156,20 +158,28 @@ static bool choose_locked(struct lock_table *table, struct look *look, uint64_t 
 static bool list_requests_locked(struct lock_table *table, struct look *look)
 {
     look->requests = calloc(look->request_count, sizeof(*look->requests));
+    look->granted = calloc(look->request_count, sizeof(*look->granted));
     size_t n = 0;
     for (struct vfs_lock_request *r = table->first; r && look->requests; r = r->next)
         if (r->file->is_looked_at && n < look->request_count)
             look->requests[n++] = r;
     look->request_count = n;
-    return look->requests != NULL;
+    return look->requests && look->granted;
+}
+
+static bool is_excluded(const struct meta_lock_row *rows, size_t count, uint64_t sid,
+                        const struct meta_lock *wanted)
+{
+    for (size_t i = 0; i < count; i++)
+        if (meta_lock_conflicts(&rows[i], sid, wanted))
+            return true;
+    return false;
 }
 
 static bool is_free(const struct look *look, uint64_t sid, const struct meta_lock *wanted)
 {
-    for (size_t i = 0; i < look->row_count; i++)
-        if (meta_lock_conflicts(&look->rows[i], sid, wanted))
-            return false;
-    return true;
+    return !is_excluded(look->rows, look->row_count, sid, wanted) &&
+           !is_excluded(look->granted, look->granted_count, sid, wanted);
 }
 
 static bool is_cancelled(struct lock_table *table, const struct vfs_lock_request *r)
@@ -178,7 +188,7 @@ static bool is_cancelled(struct lock_table *table, const struct vfs_lock_request
     return r->is_cancelled || table->is_closing;
 }
 
-/* Ask for the locks that look free. The rows have room for those that we get. */
+/* Ask for the locks that look free. */
 static void ask_for_free(struct lock_table *table, struct look *look)
 {
     const uint64_t sid = meta_session_id(table->vfs->meta);
@@ -189,27 +199,13 @@ static void ask_for_free(struct lock_table *table, struct look *look)
         if (is_cancelled(table, r) || !is_free(look, sid, &r->what))
             continue;
         if (lock_try(r->handle, &r->what, &is_stale, &e) == RC_OK)
-            look->rows[look->row_count++] = (struct meta_lock_row){sid, r->what};
+            look->granted[look->granted_count++] = (struct meta_lock_row){sid, r->what};
         else if (lock_is_busy(&e))
             continue; /* somebody else was quicker */
         LOCK_SCOPE(&table->lock);
         r->is_granted = is_stale;
         finish_locked(table, r, &e);
     }
-}
-
-static enum rc fetch_rows(struct lock_table *table, struct look *look, struct err *e)
-{
-    enum rc rc = meta_lock_rows(table->vfs->meta, look->inos, look->ino_count, &look->rows,
-                                &look->row_count, e);
-    if (rc)
-        return rc;
-    struct meta_lock_row *roomy =
-        realloc(look->rows, (look->row_count + look->request_count) * sizeof(*roomy));
-    if (!roomy)
-        return err_fail(e, RC_NO_SPACE, "out of memory");
-    look->rows = roomy;
-    return RC_OK;
 }
 
 static void fail_all_locked(struct lock_table *table, struct look *look, const struct err *e)
@@ -234,19 +230,24 @@ static void set_pauses_locked(struct lock_table *table)
 static void look_locked(struct lock_table *table, struct look *look)
 {
     struct err e = ERR_INIT;
-    enum rc rc =
-        list_requests_locked(table, look) ? RC_OK : err_fail(&e, RC_NO_SPACE, "out of memory");
+    const bool is_listed = list_requests_locked(table, look);
+    bool is_seen = false;
+
     lock_drop(&table->lock);
-    if (!rc)
-        rc = fetch_rows(table, look, &e);
-    if (!rc)
+    if (!is_listed)
+        err_fail(&e, RC_NO_SPACE, "out of memory");
+    else if (meta_lock_rows(table->vfs->meta, look->inos, look->ino_count, &look->rows,
+                            &look->row_count, &e) == RC_OK)
+        is_seen = true;
+    if (is_seen)
         ask_for_free(table, look);
     lock_take(&table->lock);
-    if (rc)
+    if (!is_seen)
         fail_all_locked(table, look, &e);
     set_pauses_locked(table);
     free(look->requests);
     free(look->rows);
+    free(look->granted);
 }
 
 static void serve(void *arg)
