@@ -134,8 +134,11 @@ class Volume:
         tarn("format", self.url, self.name, "--bucket", f"{self.bucket}/", *options)
         return self
 
-    def mount(self, *options, url=None, env=None, cache=None):
-        """A Mount at a fresh directory with a cache of its own; start it with `with`."""
+    def mount(self, *options, url=None, env=None, cache=None, shows_internal=False):
+        """A Mount at a fresh directory with a cache of its own; start it with `with`. Its root lists
+        what is in the volume alone, unless shows_internal."""
+        if not shows_internal:
+            options = ("--hide-internal", *options)
         self._mounts += 1
         label = f"{self.name}-{self.database}-{self._mounts}"
         cache = cache or self.workdir / f"cache-{label}"
