@@ -84,8 +84,8 @@ static const struct conf_command command = {
         "what becomes of it.\n"
         "\n"
         "Exit codes: 0 no problem, 1 failed, 2 wrong command line, 3 PostgreSQL or the bucket\n"
-        "does not answer, 4 wrong password, 5 no volume in the database, 7 bucket missing or\n"
-        "another volume's, 8 problems are left, 9 problems were found and all of them repaired.\n",
+        "does not answer, 4 wrong password, 5 no volume in the database, 6 a repair at a\n"
+        "mirror, 7 bucket missing or another volume's, 8 problems are left, 9 problems were found and all of them repaired.\n",
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
     .min_arguments = 1,
@@ -225,6 +225,15 @@ static enum rc find_top(struct meta *meta, const char *path, ino_num *out, struc
     return RC_OK;
 }
 
+/* What a mirror holds is repaired where it comes from. */
+static enum rc may_write(struct meta *meta, const struct fsck_command *o, struct err *e)
+{
+    if ((!o->repairs && !o->syncs_stats) || strcmp(meta_site(meta)->role, "primary") == 0)
+        return RC_OK;
+    err_fail(e, RC_INVALID, "this site is a mirror: repair the volume at its primary");
+    return err_exits(e, EXIT_NOT_READY);
+}
+
 static enum rc check(struct volume *volume, const struct fsck_command *o, struct err *e)
 {
     struct fsck_options of_fsck = {.is_recursive = o->is_recursive,
@@ -236,7 +245,8 @@ static enum rc check(struct volume *volume, const struct fsck_command *o, struct
     struct err print = ERR_INIT;
     struct show show = {volume_meta(volume), o->json, &print};
     struct fsck_report report;
-    if (find_top(volume_meta(volume), o->path, &of_fsck.top, e) ||
+    if (may_write(volume_meta(volume), o, e) ||
+        find_top(volume_meta(volume), o->path, &of_fsck.top, e) ||
         fsck_run(volume, &of_fsck, on_problem, &show, &report, e))
         return e->code;
     if (!o->json)

@@ -214,6 +214,7 @@ enum rc fsck_run(struct volume *volume, const struct fsck_options *options, fsck
         .volume = volume,
         .meta = volume_meta(volume),
         .store = volume_local(volume) ? volume_local(volume) : volume_origin(volume),
+        .chain = volume_store(volume),
         .options = options,
         .has_exact_sizes = stores_plain(volume_meta(volume)),
         .visit = visit,

@@ -104,7 +104,7 @@ static enum rc check_by_name(struct fsck *f, struct block_id block, struct err *
     char key[BLOCK_KEY_BYTES];
     struct store_object object;
     block_key(key, volume_hash_prefix(f->volume), block);
-    enum rc rc = store_head(f->store, key, &object, clock_deadline(BLOCK_MS), e);
+    enum rc rc = store_head(f->chain, key, &object, clock_deadline(BLOCK_MS), e);
     if (rc == RC_NOT_FOUND) {
         *e = ERR_INIT;
         return tell_lost(f, block, e);

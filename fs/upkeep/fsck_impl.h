@@ -13,7 +13,8 @@ struct fsck {
     /* set at start */
     struct volume *volume;
     struct meta *meta;
-    struct store *store; /* the bucket of this site */
+    struct store *store; /* the bucket of this site, which is listed */
+    struct store *chain; /* where a block may be as well: at a mirror it is on its way */
     const struct fsck_options *options;
     bool has_exact_sizes; /* blocks are stored as they are: neither packed nor encrypted */
 

@@ -73,7 +73,7 @@ static enum rc read_block(struct fsck *f, struct sums *s, const struct fsck_slic
     const struct slice_sums stored = {
         .id = slice->id, .size = slice->size, .count = s->count, .sums = s->stored};
     const struct block_sums sums = volume_block_sums(f->volume, s->stored ? &stored : NULL, indx);
-    enum rc rc = volume_get_block_from(f->volume, f->store, block, sums, s->plain,
+    enum rc rc = volume_get_block_from(f->volume, f->chain, block, sums, s->plain,
                                        clock_deadline(BLOCK_MS), e);
     *is_good = rc == RC_OK;
     if (rc == RC_OK)

@@ -13,11 +13,17 @@
 ---------------------------------------------------------------------------------------- slices
 
 -- The state a garbage collection starts from, in one snapshot: every slice id that is handed out
--- later is at or above next_chunk, and whoever may still commit a lower one has a session here.
+-- later is at or above next_chunk, and whoever may still commit a lower one has a session here, or
+-- is the agent of this site, which compacts and has none: it is known by its lock.
 CREATE FUNCTION tarn_1.gc_begin() RETURNS TABLE (next_chunk int8, sessions int8, mirrors int8)
 LANGUAGE sql STABLE AS $$
     SELECT (SELECT c.value FROM public.jfs_counter c WHERE c.name = 'nextChunk'),
-           (SELECT count(*) FROM public.jfs_session2),
+           (SELECT count(*) FROM public.jfs_session2)
+           + (SELECT count(*) FROM pg_catalog.pg_locks k
+               WHERE k.locktype = 'advisory' AND k.objsubid = 2 AND k.granted
+                 AND k.classid::int8 = hashtext('tarn')::int8 & 4294967295 AND k.objid = 3
+                 AND k.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                                    WHERE d.datname = current_database())),
            (SELECT count(*) FROM tarn.site s WHERE s.role = 'mirror')
 $$;
 
@@ -278,7 +284,7 @@ BEGIN
         SELECT u.origin, e.parent FROM up u JOIN public.jfs_edge e ON e.inode = u.at
          WHERE u.at > 1 AND u.at < tarn_1.trash()
     )
-    SELECT 'cycle', u.origin, 0::int8, e.parent, 0::int8, encode(e.name, 'escape')
+    SELECT 'cycle', u.origin, e.id, e.parent, 0::int8, encode(e.name, 'escape')
       FROM up u JOIN public.jfs_edge e ON e.inode = u.origin
      WHERE u.at = e.parent
        AND NOT EXISTS (SELECT FROM up r
@@ -506,8 +512,11 @@ BEGIN
            SELECT FROM tarn_1.check_cycles(0, 0, ARRAY[_ino]) f WHERE f.kind = 'cycle'
            UNION ALL
            SELECT FROM tarn_1.check_edges(0, 0, ARRAY[_edge]) f WHERE f.kind = 'lost') THEN
-        DELETE FROM public.jfs_edge
-         WHERE inode = _ino AND (_n.type = 2 OR id = _edge) RETURNING * INTO _e;
+        DELETE FROM public.jfs_edge WHERE id = _edge AND inode = _ino RETURNING * INTO _e;
+        IF _n.type = 2 AND EXISTS (SELECT FROM public.jfs_edge WHERE inode = _ino) THEN
+            RETURN QUERY SELECT true; -- it keeps the name that it has elsewhere
+            RETURN;
+        END IF;
         INSERT INTO public.jfs_edge (parent, name, inode, type)
         VALUES (_lost, convert_to(_ino::text, 'UTF8'), _ino, _n.type) ON CONFLICT DO NOTHING;
         done := FOUND;

@@ -3,12 +3,13 @@
 import json
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
 from harness.check import assert_consistent, problems
 from harness.process import run
-from harness.volume import BIN, DONE, Restored, fixture_names, tarn
+from harness.volume import BIN, DONE, NOT_READY, Restored, fixture_names, tarn
 
 LEFT, REPAIRED = 8, 9
 
@@ -169,8 +170,8 @@ def mend(volume):
     assert (again.code, again.found) == (DONE, [])
     assert_consistent(volume)
     with volume.mount() as mount:
-        for top in ("dir", ".tarn-lost"):
-            for path in mount.path(top).rglob("*"):
+        for top in filter(Path.exists, (mount.path("dir"), mount.path(".tarn-lost"))):
+            for path in top.rglob("*"):
                 if path.is_file() and not path.is_symlink():
                     path.read_bytes()
 
@@ -312,3 +313,22 @@ def test_nothing_is_reported_beside_active_writers(volume):
     for check in checks:
         assert check.found == [], json.dumps(check.found, indent=1)
     assert problems(volume) == []
+
+
+def test_a_mirror_is_checked_and_not_repaired(primary, mirror):
+    with primary.mount() as mount:
+        mount.path("f").write_bytes(os.urandom(100_000))
+    mirror.wait_caught_up()
+    # Its blocks are not copied yet: they are read from the origin, and so are not lost.
+    assert Check(mirror, "--checksum").found == []
+    refused = run([BIN / "tarn", "fsck", mirror.url, "--repair"], check=False)
+    assert refused.returncode == NOT_READY and "primary" in refused.stderr
+
+
+def test_a_directory_with_a_lost_and_a_good_name_keeps_the_good_one(filled):
+    damage(filled, "INSERT INTO jfs_edge (parent, name, inode, type)"
+                   " SELECT 99999, 'elsewhere', inode, 2 FROM jfs_edge WHERE name = 'deep'")
+    assert set(Check(filled).kinds) == {"lost", "names"}
+    mend(filled)
+    with filled.mount() as mount:
+        assert mount.path("dir/sub/deep/x").exists()

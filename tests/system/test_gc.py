@@ -218,6 +218,17 @@ def test_what_waits_is_deleted_and_crowded_chunks_are_compacted(volume):
     assert tarn("fsck", volume.url, "--checksum", "--settle", "0s").returncode == 0
 
 
+def test_while_the_agent_runs_the_hour_stands(primary):
+    young = plant(primary, 3000, age=60)
+    with primary.cluster.connect(primary.database) as db:
+        db.execute("UPDATE jfs_counter SET value = 5000 WHERE name = 'nextChunk'")
+    assert gc(primary, "--delete", skip=0)["skipped_seconds"] == HOUR, "it may be compacting"
+    assert young.exists()
+    primary.agent.stop()
+    assert gc(primary, "--delete", skip=0)["skipped_seconds"] == 0
+    assert not young.exists()
+
+
 def test_an_object_waits_for_a_mirror_that_is_behind(primary, mirror, link):
     leaked = plant(primary, 3000)
     wait_for("slice numbers were handed out", lambda: primary.value(
