@@ -6,6 +6,7 @@ makes by itself are operations of their own: the lookup of a name it does not kn
 of a directory, whose attributes it drops after each change in it.
 """
 
+import fcntl
 import os
 import time
 
@@ -47,6 +48,10 @@ def exercise(top):
     os.listdir(top)
     os.statvfs(top)
     os.access(one, os.R_OK)
+    with open(one, "r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.copy_file_range(file.fileno(), file.fileno(), 10, 0, 5000)
     renameat2(one, two, RENAME_EXCHANGE)
     os.rename(one, two)
     os.unlink(two)
@@ -110,6 +115,13 @@ def mutations(top):
         ("fallocate", lambda: fallocate(file.fileno(), 0, 0, 9000), "fallocate"),
         ("punch hole", lambda: fallocate(file.fileno(), FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, 0, 100),
          "fallocate"),
+        ("copy_file_range",
+         lambda: os.copy_file_range(file.fileno(), file.fileno(), 4, 0, 100000), "copy_range"),
+        ("fcntl lock", lambda: fcntl.lockf(file, fcntl.LOCK_EX), "setlk"),
+        ("fcntl unlock", lambda: fcntl.lockf(file, fcntl.LOCK_UN), "setlk"),
+        ("flock", lambda: fcntl.flock(file, fcntl.LOCK_SH), "flock"),
+        ("flock upgrade", lambda: fcntl.flock(file, fcntl.LOCK_EX), "flock"),
+        ("flock unlock", lambda: fcntl.flock(file, fcntl.LOCK_UN), "flock"),
         ("write and fsync", lambda: (file.write(b"new"), os.fsync(file.fileno())), "write"),
         ("setxattr", lambda: os.setxattr(top / "a", "user.k", b"v"), "setxattr"),
         ("removexattr", lambda: os.removexattr(top / "a", "user.k"), "removexattr"),
@@ -134,6 +146,15 @@ def test_each_mutation_is_one_exchange(counted):
 def test_create_write_and_close_are_two(counted):
     calls = counted.run(lambda: counted.path("new").write_bytes(b"x" * 4096))
     assert beside_the_kernels_own(calls) == ["create", "write"]
+
+
+def test_locks_cost_nothing_to_who_has_none_and_one_exchange_at_the_end_of_who_has(counted):
+    files = [open(counted.path(name), "w+b") for name in ("locked", "other")]
+    fcntl.lockf(files[0], fcntl.LOCK_EX)
+    assert counted.run(files[1].close) == []
+    assert verbs(counted.run(files[0].close)) == ["setlk"]
+    with open(counted.path("locked"), "r+b") as file:
+        assert counted.run(lambda: fcntl.lockf(file, fcntl.LOCK_UN)) == []
 
 
 def test_an_unknown_name_is_looked_up_once(counted):
