@@ -168,11 +168,11 @@ BEGIN
     END IF;
 END $$;
 
--- _caller_gids: the caller's groups, besides _caller_gid.
+-- _caller_gids: the caller's groups, besides _caller_gid; NULL: the kernel has looked at them.
 CREATE FUNCTION tarn_1.setattr(
     _sid int8, _lane int4, _op int8, _ino int8, _mask int4, _mode int4, _uid int8, _gid int8,
     _flags int4, _length int8, _atime int8, _atimensec int4, _mtime int8, _mtimensec int4,
-    _caller_uid int8, _caller_gid int8, _caller_gids int8[] DEFAULT '{}') RETURNS tarn.reply
+    _caller_uid int8, _caller_gid int8, _caller_gids int8[] DEFAULT NULL) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
     _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
@@ -180,7 +180,7 @@ BEGIN
     IF _reply.err IS NULL THEN
         _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.change_attributes(
             _sid, _op, _ino, _mask, _mode, _uid, _gid, _flags, _length, _atime, _atimensec, _mtime,
-            _mtimensec, _caller_uid, _caller_gids || _caller_gid));
+            _mtimensec, _caller_uid, CASE WHEN _caller_gids IS NOT NULL THEN _caller_gids || _caller_gid END));
     END IF;
     RETURN _reply;
 END $$;
