@@ -52,24 +52,13 @@ struct program {
 
 /* ---------------------------------------------------------------------------------- the volume */
 
-/* Writing what the rules of a volume ask for and we do not do would corrupt it for its others. */
-static enum rc check_can_write(const struct format *format, struct err *e)
-{
-    if (!format->change_log)
-        return RC_OK;
-    return err_fail(e, RC_INVALID,
-                    "cannot write to this volume because it keeps a change log; mount it with "
-                    "--read-only");
-}
-
 static enum rc look_at_format(struct program *p, struct err *e)
 {
     struct meta *meta = volume_meta(p->volume);
     struct format *format = meta_format_ref(meta);
     p->mount.has_acls = format->enable_acl;
-    enum rc rc = p->is_read_only ? RC_OK : check_can_write(format, e);
     meta_format_unref(meta, &format);
-    return rc ? rc : told_open(&p->mount.told, (uint64_t)p->options.attr_ms, p->mount.has_acls, e);
+    return told_open(&p->mount.told, (uint64_t)p->options.attr_ms, p->mount.has_acls, e);
 }
 
 static enum rc open_volume(struct program *p, struct err *e)
