@@ -14,6 +14,7 @@ static const struct command_verb verbs[] = {
     {"adopt", "make an existing JuiceFS volume a primary", primary_adopt},
     {"run", "the agent of a primary site", primary_run},
     {"status", "show the primary, its mirrors and their lag", primary_status},
+    {"destroy", "remove a volume with all its data", primary_destroy},
 };
 
 enum rc primary_connect(struct pg **out, const char *url, struct err *e)

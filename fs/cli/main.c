@@ -21,6 +21,7 @@ struct verb {
 
 static const struct verb verbs[] = {
     {"format", "make a volume", NULL, "tarn-primary", true},
+    {"destroy", "remove a volume with all its data", NULL, "tarn-primary", true},
     {"mount", "mount a volume", NULL, "tarn-mount", false},
     {"umount", "unmount, and wait until everything is stored", command_umount, NULL, false},
     {"info", "show an inode, its blocks or what is below it", command_info, NULL, false},
