@@ -37,6 +37,8 @@ static const struct verb verbs[] = {
     {"fsck", "check a volume, and repair its metadata", command_fsck, NULL, false},
     {"gc", "find leaked objects, and delete them", command_gc, NULL, false},
     {"config", "show or change the settings of a volume", command_config, NULL, false},
+    {"dump", "write the metadata of a volume into a file", command_dump, NULL, false},
+    {"load", "make a volume of a dump", command_load, NULL, false},
     {"quota", "limit directories, users and groups", command_quota, NULL, false},
     {"primary", "adopt a volume, run and watch its primary site", NULL, "tarn-primary", false},
     {"mirror", "join, run and watch a mirror site", NULL, "tarn-mirror", false},

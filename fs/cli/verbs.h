@@ -21,6 +21,8 @@ int command_compact(int argc, char **argv);
 int command_stats(int argc, char **argv);
 int command_quota(int argc, char **argv);
 int command_config(int argc, char **argv);
+int command_dump(int argc, char **argv);
+int command_load(int argc, char **argv);
 int command_restore(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_fsck(int argc, char **argv);

@@ -77,6 +77,23 @@ enum rc meta_install_volume(struct pg *pg, const char *format, uint64_t deadline
     return RC_OK;
 }
 
+enum rc meta_install_tables(struct pg *pg, uint64_t deadline_ms, struct err *e)
+{
+    for (size_t i = 0; i < schema_volume_count; i++)
+        if (run_file(pg, "volume", &schema_volume[i], deadline_ms, e))
+            return err_note(e, "could not make the tables of the volume");
+    return RC_OK;
+}
+
+enum rc meta_install_setup(struct pg *pg, uint64_t deadline_ms, struct err *e)
+{
+    auto_result struct pg_result *lock = NULL;
+    for (size_t i = 0; i < schema_setup_count; i++)
+        if (run_file(pg, "setup", &schema_setup[i], deadline_ms, e))
+            return e->code;
+    return pg_call(pg, "SELECT pg_temp.install_lock()", NULL, 0, deadline_ms, &lock, e);
+}
+
 static enum rc install_site(struct pg *pg, const struct job *job, struct err *e)
 {
     auto_result struct pg_result *answer = NULL;

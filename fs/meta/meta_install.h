@@ -19,6 +19,13 @@
 MUST_CHECK enum rc meta_install_volume(struct pg *pg, const char *format, uint64_t deadline_ms,
                                        struct err *e);
 
+/*
+ * For a load, whose transaction is the caller's: first the functions of schema/setup and the
+ * installers' lock, then, in a database that is empty, the tables of a volume.
+ */
+MUST_CHECK enum rc meta_install_setup(struct pg *pg, uint64_t deadline_ms, struct err *e);
+MUST_CHECK enum rc meta_install_tables(struct pg *pg, uint64_t deadline_ms, struct err *e);
+
 /* The tarn.* tables: every migration that is missing. RC_STALE: they are of a newer Tarn. */
 MUST_CHECK enum rc meta_install_site(struct pg *pg, uint64_t deadline_ms, struct err *e);
 

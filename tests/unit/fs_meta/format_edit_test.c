@@ -30,8 +30,8 @@ TEST("a member is changed in its place and all else stays to the byte")
         INT, "{\n\"Name\": \"v\",\n\"Xyz\": 1.50e3,\n\"TrashDays\": 1,\n\"U\": {\"a\": [1, {}]}\n}",
         "TrashDays", NULL, 7,
         "{\n\"Name\": \"v\",\n\"Xyz\": 1.50e3,\n\"TrashDays\": 7,\n\"U\": {\"a\": [1, {}]}\n}");
-    check_edit(STRING, "{\"Bucket\":\"/a/\",\"Z\":9223372036854775807}", "Bucket", "/new \"b\"/",
-               0, "{\"Bucket\":\"/new \\\"b\\\"/\",\"Z\":9223372036854775807}");
+    check_edit(STRING, "{\"Bucket\":\"/a/\",\"Z\":9223372036854775807}", "Bucket", "/new \"b\"/", 0,
+               "{\"Bucket\":\"/new \\\"b\\\"/\",\"Z\":9223372036854775807}");
     check_edit(BOOL, "{\"DirStats\" : false }", "DirStats", NULL, 1, "{\"DirStats\" : true }");
 }
 
