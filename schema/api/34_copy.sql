@@ -184,7 +184,7 @@ DECLARE
     _records tarn_1.copied_record[];
     _reply   tarn.reply;
 BEGIN
-    PERFORM tarn_1.lock_for_copy(_src, _off, _dst, _to, _len);
+    PERFORM tarn_1.lock_for_copy(_src, _off, _dst, _to, least(_len, 1073741824));
     SELECT * INTO _s FROM public.jfs_node WHERE inode = _src;
     SELECT * INTO _d FROM public.jfs_node WHERE inode = _dst;
     _err := tarn_1.copy_refusal(_s, _off, _d, _to, _len);

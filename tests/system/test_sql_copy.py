@@ -13,11 +13,16 @@ ROOT = 1
 GIB = 1 << 30
 
 
-@pytest.fixture
-def volume(cluster, database):
-    made = SqlVolume(cluster, database)
+@pytest.fixture(scope="module")
+def shared(cluster):
+    made = SqlVolume(cluster, cluster.create_database())
     yield made
     made.close()
+
+
+@pytest.fixture
+def volume(shared):
+    return shared.empty()
 
 
 @pytest.fixture
@@ -172,7 +177,7 @@ def test_one_call_is_bounded_and_the_rest_follows(volume, session):
 
 def test_many_records_are_copied_in_several_calls(volume, session):
     """Every second byte is another slice's, and a second chunk follows."""
-    model, most = Model(), 3000
+    model, most = Model(), 2200
     slices = [session.slice(0, b"b" * most), session.slice(CHUNK, b"d" * 10)]
     for at in range(0, most, 2):
         slices.append(session.slice(at, b"c"))

@@ -13,11 +13,16 @@ EOF = 0x7FFFFFFFFFFFFFFF
 RECORD = struct.Struct("!IIqq")
 
 
-@pytest.fixture
-def volume(cluster, database):
-    made = SqlVolume(cluster, database)
+@pytest.fixture(scope="module")
+def shared(cluster):
+    made = SqlVolume(cluster, cluster.create_database())
     yield made
     made.close()
+
+
+@pytest.fixture
+def volume(shared):
+    return shared.empty()
 
 
 @pytest.fixture
@@ -84,7 +89,7 @@ def stock_update(records, kind, pid, start, end):
 def test_ranges_are_as_a_map_of_bytes_and_records_as_stock_leaves_them(volume):
     chance = random.Random(4)
     size = 40
-    for _ in range(60):
+    for _ in range(30):
         records, model = [], [None] * size
         for _ in range(25):
             start = chance.randrange(size)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "fs/base/clock.h"
+#include "fs/vfs/copy.h"
 #include "tests/unit/check.h"
 #include "tests/unit/fs_vfs/world.h"
 
@@ -586,5 +587,27 @@ TEST("closing the vfs flushes what is open")
     file = open_again(ino, &keeps);
     CHECK_EQ(byte_at(file, 9), 5);
     vfs_release(&file);
+    end();
+}
+
+TEST("a copy takes along what is still buffered, and what was read before is read anew")
+{
+    ino_num from_ino, to_ino;
+    uint64_t copied = 0;
+    struct err e = ERR_INIT;
+    begin(1 << 20);
+    struct vfs_file *from = create("from", &from_ino), *to = create("to", &to_ino);
+    CHECK_RC(write_bytes(to, 0, 1, 1), RC_OK);
+    CHECK_EQ(byte_at(to, 0), 1);
+    CHECK_RC(write_bytes(from, 0, 1, 2), RC_OK);
+    CHECK_RC(write_bytes(to, 0, 1, 3), RC_OK);
+    CHECK_OK(vfs_copy_range(from, 0, to, 0, 1, &caller, &copied, &e), &e);
+    CHECK_EQ(copied, 1);
+    CHECK_EQ(byte_at(to, 0), 2);
+    CHECK_RC(write_bytes(to, 0, 1, 4), RC_OK);
+    CHECK_EQ(byte_at(to, 0), 4);
+    CHECK_EQ(byte_at(from, 0), 2);
+    vfs_release(&from);
+    vfs_release(&to);
     end();
 }
