@@ -36,7 +36,7 @@ enum {
     REMOVED_PAUSE_MS = 200,    /* gathers what a client removes one by one */
     DOOMED_MS = 60000,         /* what waits for mirrors is looked at so often, */
     AGENT_DOOMED_MS = 3000,    /* by the agent more often */
-    WATCH_MS = 30000,          /* the agent looks whether a mirror is given up */
+    WATCH_MS = 10000,          /* the agent looks whether a mirror is given up */
     JITTER_PERCENT = 10,
     RUNNER_BYTES = 160,
 };

@@ -126,7 +126,8 @@ def test_500_small_overwrites_become_few_records_and_read_the_same(cluster, work
         overwrite(path, 500, seed=2)
         before = digest(path)
         wait_for("the chunk has few records", lambda: max(records(volume, "f")) < 200)
-    run_jobs(volume, "compaction", "slices")
+    run_jobs(volume, "compaction")
+    run_jobs(volume, "slices")
     wait_gone(volume)
     assert_reads_as(volume, before)
     assert_consistent(volume)
@@ -144,6 +145,51 @@ def test_a_reader_has_a_crowded_chunk_compacted_and_the_trash_keeps_what_it_repl
     assert was[0] == 13
     assert volume.value("SELECT octet_length(slices) / 12 FROM jfs_delslices") == 13
     assert volume.blocks().keys() == volume.expected_blocks()
+    assert_consistent(volume)
+
+
+@pytest.mark.skipif(not os.environ.get("TARN_LONG"), reason="stores 3000 blocks: TARN_LONG=1")
+def test_thousands_of_writes_to_one_chunk_outrun_nobody(cluster, workdir):
+    volume = make_volume(cluster, workdir, "--trash-days", "0")
+    shadow, rng = workdir / "shadow", random.Random(3)
+    with volume.mount() as mount:
+        for path in (shadow, mount.path("f")):
+            path.write_bytes(bytes(8 * MIB))
+        with open(shadow, "r+b", buffering=0) as one, \
+                open(mount.path("f"), "r+b", buffering=0) as other:
+            for number in range(3000):
+                at, data = rng.randrange(8 * MIB - 3000), rng.randbytes(rng.randrange(1, 3000))
+                for file in (one, other):
+                    os.pwrite(file.fileno(), data, at)
+                if number % 300 == 299:
+                    os.fsync(other.fileno())
+        assert digest(mount.path("f")) == digest(shadow)
+    assert_reads_as(volume, digest(shadow))
+    run_jobs(volume, "compaction")
+    assert max(records(volume, "f")) < 100
+    run_jobs(volume, "slices")
+    assert_reads_as(volume, digest(shadow))
+    wait_gone(volume)
+    assert_consistent(volume)
+
+
+def test_an_agent_that_dies_while_it_deletes_leaves_the_rest_to_the_next(cluster, workdir):
+    volume = make_volume(cluster, workdir)
+    with volume.mount() as mount:
+        for number in range(40):
+            mount.path(f"f{number}").write_bytes(os.urandom(10_000))
+            mount.path(f"f{number}").unlink()
+    volume.query("UPDATE jfs_edge SET name = '2020-01-01-00' WHERE parent = %s RETURNING 1",
+                 [TRASH_INODE])
+    open_gates(volume)
+    volume.agent.env = {"TARN_FAULT": "remove:delay:1"}
+    volume.begin_agent()
+    wait_for("it has begun to delete", lambda: len(volume.blocks()) < 40, interval=0.005)
+    volume.agent.kill9()
+    volume.query("UPDATE tarn.doomed SET leased_until = '-infinity' RETURNING 1")
+    run_jobs(volume, "trash", "slices", "files")
+    wait_gone(volume)
+    assert volume.value("SELECT count(*) FROM jfs_chunk_ref") == 0
     assert_consistent(volume)
 
 
@@ -331,7 +377,8 @@ def test_what_a_mirror_may_still_need_is_deleted_when_it_has_caught_up(primary, 
         assert primary.blocks().keys() == was
         link.accept()
         wait_for("the objects are deleted", lambda: len(primary.blocks()) == 1, 60)
-        assert primary.value("SELECT count(*) FROM tarn.doomed") == 0
+        wait_for("nothing is doomed",
+                 lambda: not primary.value("SELECT count(*) FROM tarn.doomed"))
 
 
 def test_a_mirror_that_is_lost_for_long_is_not_waited_for_any_more(primary, mirror, link):
