@@ -138,8 +138,7 @@ enum rc meta_tmpfile(struct meta *meta, const struct meta_create *what, struct n
                      struct err *e)
 {
     uint64_t ino;
-    if (meta_check_room(meta, DIRECTORY_BYTES, 1, e) ||
-        id_range_next(&meta->inodes, meta, &ino, e))
+    if (meta_check_room(meta, DIRECTORY_BYTES, 1, e) || id_range_next(&meta->inodes, meta, &ino, e))
         return e->code;
     struct pg_param params[] = {
         CALL_LANE,

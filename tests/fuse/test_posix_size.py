@@ -1,5 +1,7 @@
 """Names and directories at their limits: every byte, many entries, entries that come and go."""
 
+import contextlib
+import errno
 import os
 import re
 import threading
@@ -7,6 +9,7 @@ import threading
 import pytest
 
 from harness.check import assert_consistent
+from harness.wait import wait_for
 
 LONG = bool(os.environ.get("TARN_LONG"))
 MANY = 1_000_000 if LONG else 100_000
@@ -160,3 +163,36 @@ def test_an_open_file_survives_its_name_for_whoever_removed_it(cluster, database
         os.close(file)
     assert volume.value("SELECT count(*) FROM jfs_sustained") == 0
     assert_consistent(volume)
+
+
+def test_without_trash_another_mount_gets_errors_but_never_wrong_bytes(plain_volume):
+    """What the runbook says of a file that somebody else has removed."""
+    content = bytes(range(256)) * 40000
+    with plain_volume.mount() as mount, plain_volume.mount("--cache-size", "0") as other:
+        mount.path("file").write_bytes(content)
+        elsewhere = os.open(other.path("file"), os.O_RDWR)
+        assert os.pread(elsewhere, 1000, 0) == content[:1000]
+        mount.path("file").unlink()
+        wait_for("its data has been deleted", lambda: not plain_volume.blocks(), 60)
+
+        refusals = set()
+        for offset in range(0, len(content), 100_000):
+            try:
+                got = os.pread(elsewhere, 1000, offset)
+                assert got == content[offset:offset + 1000]
+            except OSError as refusal:
+                refusals.add(refusal.errno)
+        assert refusals and refusals <= {errno.EIO, errno.ENOENT}
+        with pytest.raises(FileNotFoundError):
+            wait_for("the attributes are asked for again",
+                     lambda: os.fstat(elsewhere) is None, 20)
+        os.pwrite(elsewhere, b"too late", 0)
+        with pytest.raises(OSError) as refusal:
+            os.fsync(elsewhere)
+        assert refusal.value.errno == errno.ESTALE
+        close_quietly(elsewhere)
+
+
+def close_quietly(descriptor):
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
