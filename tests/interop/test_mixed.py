@@ -24,13 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fuse"))
 from crowd import Worker, scramble  # noqa: E402
 from harness.check import assert_consistent  # noqa: E402
 from harness.process import run  # noqa: E402
+from harness.quotas import assert_dir_quotas, assert_owners  # noqa: E402
 from harness.tree import ALL, PORTABLE, assert_same, differences, read_tree  # noqa: E402
-from harness.volume import tarn  # noqa: E402
+from harness.volume import tarn, tarn_json  # noqa: E402
 from operations import Side, first_disagreement, make_operations  # noqa: E402
 from stock_client import StockVolume  # noqa: E402
 
 IS_LONG = bool(os.environ.get("TARN_LONG"))
-SECONDS = 300 if IS_LONG else 8
+SECONDS = 300 if IS_LONG else 6
 KERNEL_FORGETS = 1.2  # seconds after which a mount asks for names and attributes again
 SEED = int(os.environ.get("TARN_TEST_SEED", "1"))
 VOLUMES = {
@@ -40,7 +41,11 @@ VOLUMES = {
     "encrypted": ["--encrypt-rsa-key"],
     "hash prefix": ["--hash-prefix"],
     "no trash": ["--trash-days", "0"],
+    "quotas": [],
 }
+QUOTAS = [("--path", "/crowd", "--create", "--capacity", "100"),
+          ("--path", "/own", "--create", "--inodes", "1000000"),
+          ("--uid", "1000", "--capacity", "100"), ("--gid", "0", "--inodes", "1000000")]
 # What a shadow on another file system can agree on; times differ by nature.
 COMPARED = tuple(member for member in PORTABLE if member != "mtime_ns")
 
@@ -58,6 +63,9 @@ def volume(request, programs, stock_program, cluster, database, workdir):
     else:
         made.stock_format(*options)
         tarn("primary", "adopt", made.url)
+    if request.param == "quotas":
+        for quota in QUOTAS:
+            tarn("quota", "set", made.url, *quota)
     return made
 
 
@@ -95,7 +103,7 @@ def work_on_both(ours, stock, shadows):
     """What went wrong, as lines."""
     for number in range(4):
         ours.path("crowd", str(number)).mkdir(parents=True)
-    ours.path("own").mkdir()
+    ours.path("own").mkdir(exist_ok=True)
     time.sleep(KERNEL_FORGETS)
     owners = [Worker(shadowed, str(mount.path("own", name)), str(shadows / name), SEED, SECONDS)
               for name, mount in (("tarn", ours), ("stock", stock))]
@@ -126,7 +134,7 @@ def test_both_at_once(volume, workdir):
     lines = differences(below("own", read_tree(shadows)), own, COMPARED)
     assert not lines, "\n".join(lines)
     assert_nothing_lost_or_leaked(volume)
-    assert_consistent(volume)
+    assert_exact(volume)
 
 
 def stock_reads_badly(volume):
@@ -137,9 +145,21 @@ def stock_reads_badly(volume):
 
 
 def assert_nothing_lost_or_leaked(volume):
+    """Both programs look at both sides: every block is there, and nothing else is."""
+    at_once = {"JFS_GC_SKIPPEDTIME": "0"}
     assert "ERROR" not in volume.stock("fsck", volume.url)
-    report = run([volume.program, "gc", volume.url], timeout=300, env={"JFS_GC_SKIPPEDTIME": "0"})
+    report = run([volume.program, "gc", volume.url], timeout=300, env=at_once)
     assert " 0 leaked" in report.stdout + report.stderr, report.stderr
+    tarn("fsck", volume.url, "--settle", "0", timeout=300)
+    assert tarn_json("gc", volume.url, env=at_once, timeout=300)["leaked"]["objects"] == 0
+
+
+def assert_exact(volume):
+    """Counters, directory statistics and the usage of quotas equal a recount."""
+    assert_consistent(volume)
+    assert_dir_quotas(volume)
+    if volume.value("SELECT count(*) FROM jfs_user_group_quota"):
+        assert_owners(volume)
 
 
 def test_races_for_one_name_leave_us_without_errors(programs, stock_program, cluster, database,
