@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import struct
 import time
 from collections import Counter
 from multiprocessing import get_context
@@ -40,7 +41,15 @@ def _write(path, length):
         file.write(b"x" * length)
 
 
-def scramble(top, seed, seconds, owner=""):
+def _set_acl(path, chance):
+    """Give a file the access control list of one more user."""
+    entries = [(0x01, 6, -1), (0x02, chance.randrange(8), chance.choice([1000, 2000, 3000])),
+               (0x04, 4, -1), (0x10, chance.randrange(8), -1), (0x20, chance.randrange(8), -1)]
+    os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHi", *entry) for entry in entries))
+
+
+def scramble(top, seed, seconds, owner="", with_acls=False):
     """Create, rename, link and remove in the same few directories for so long.
 
     owner: makes the names its own, so that processes meet in directories and not in files.
@@ -62,6 +71,8 @@ def scramble(top, seed, seconds, owner=""):
         "move a directory": lambda: os.rename(path("d"), path("d")),
         "list": lambda: os.listdir(f"{top}/{chance.randrange(4)}"),
     }
+    if with_acls:
+        acts["set an ACL"] = lambda: _set_acl(path("n"), chance)
     names, end = list(acts), time.monotonic() + seconds
     while time.monotonic() < end:
         name = chance.choice(names)

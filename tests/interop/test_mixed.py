@@ -31,7 +31,7 @@ from operations import Side, first_disagreement, make_operations  # noqa: E402
 from stock_client import StockVolume  # noqa: E402
 
 IS_LONG = bool(os.environ.get("TARN_LONG"))
-SECONDS = 300 if IS_LONG else 6
+SECONDS = 300 if IS_LONG else 4
 KERNEL_FORGETS = 1.2  # seconds after which a mount asks for names and attributes again
 SEED = int(os.environ.get("TARN_TEST_SEED", "1"))
 VOLUMES = {
@@ -42,6 +42,7 @@ VOLUMES = {
     "hash prefix": ["--hash-prefix"],
     "no trash": ["--trash-days", "0"],
     "quotas": [],
+    "ACL": ["--enable-acl"],
 }
 QUOTAS = [("--path", "/crowd", "--create", "--capacity", "100"),
           ("--path", "/own", "--create", "--inodes", "1000000"),
@@ -92,41 +93,52 @@ def shadowed(mounted, shadow, seed, seconds):
     return None
 
 
-def crowd_in(mounts, owners, seconds):
+def crowd_in(mounts, owners, seconds, *options):
     """One process for each mount of the list in the shared directories; what went wrong by whom."""
-    workers = [Worker(scramble, str(mount.path("crowd")), SEED * 10 + number, seconds, owner)
+    workers = [Worker(scramble, str(mount.path("crowd")), SEED * 10 + number, seconds, owner,
+                      *options)
                for number, (mount, owner) in enumerate(zip(mounts, owners))]
     return [worker.met(seconds + 120).wrong for worker in workers]
 
 
-def work_on_both(ours, stock, shadows):
+def work_on_both(ours, stock, shadows, with_acls):
     """What went wrong, as lines."""
     for number in range(4):
         ours.path("crowd", str(number)).mkdir(parents=True)
+        if with_acls and number % 2:
+            run(["setfacl", "-m", "d:u:1000:rwx,d:g:2000:rx", ours.path("crowd", str(number))])
     ours.path("own").mkdir(exist_ok=True)
     time.sleep(KERNEL_FORGETS)
     owners = [Worker(shadowed, str(mount.path("own", name)), str(shadows / name), SEED, SECONDS)
               for name, mount in (("tarn", ours), ("stock", stock))]
-    wrong = crowd_in([ours, stock, ours, stock], "abcd", SECONDS / 2)
+    wrong = crowd_in([ours, stock, ours, stock], "abcd", SECONDS / 2, with_acls)
     time.sleep(KERNEL_FORGETS)
-    wrong += crowd_in([ours, stock, ours, stock], "badc", SECONDS / 2)
+    wrong += crowd_in([ours, stock, ours, stock], "badc", SECONDS / 2, with_acls)
     wrong.append([line for line in (worker.met(SECONDS + 120) for worker in owners) if line])
     return sum(wrong, [])
 
 
+def listing_of_acls(mount):
+    """What getfacl shows of everything in the crowded directories."""
+    return run(["getfacl", "-Rpn", "."], cwd=mount.path("crowd")).stdout
+
+
 @pytest.mark.limit(1200)
-def test_both_at_once(volume, workdir):
+def test_both_at_once(volume, workdir, request):
+    with_acls = request.node.callspec.params["volume"] == "ACL"
     shadows = workdir / "shadows"
     shadows.mkdir()
     with volume.mount() as ours, volume.stock_mount() as stock:
-        wrong = work_on_both(ours, stock, shadows)
+        wrong = work_on_both(ours, stock, shadows, with_acls)
     assert not wrong, "\n".join(wrong)
     with volume.mount() as ours:
-        by_us = read_tree(ours.directory)
+        by_us, acls = read_tree(ours.directory), with_acls and listing_of_acls(ours)
     with volume.stock_mount("--read-only") as stock:
         # Not from the root: a stock mount lists endless files there.
         by_stock = {**below("crowd", read_tree(stock.path("crowd"))),
                     **below("own", read_tree(stock.path("own")))}
+        assert not with_acls or sorted(listing_of_acls(stock).split("\n\n")) == sorted(
+            acls.split("\n\n"))
     by_us.pop("/")
     assert_same(by_stock, by_us, [member for member in ALL
                                   if member != "sha256" or not stock_reads_badly(volume)])
