@@ -4,6 +4,7 @@ import pytest
 
 from harness import load
 from harness.check import assert_consistent
+from harness.locker import UNLOCK, WRITE, Locker
 from harness.site import assert_equal_sites
 from harness.wait import wait_for
 
@@ -43,6 +44,22 @@ def test_the_primary_postgresql_comes_back_under_load(volume, way):
         for worker in workers:
             worker.check(cold.directory)
     assert_consistent(volume)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_locks_and_those_who_wait_for_them_outlast_a_restart(volume, way):
+    with volume.mount() as one, volume.mount() as two, Locker() as holder, Locker() as heir:
+        holder.open("f", one.path("f"))
+        wait_for("the file is seen", two.path("f").exists)
+        heir.open("f", two.path("f"))
+        holder.lock("f", WRITE)
+        heir.start("wait", "f", WRITE)
+        bounce(volume.cluster, way)
+        one.path("back").touch()
+        assert heir.is_waiting()
+        holder.lock("f", UNLOCK)
+        heir.answer()
+        assert holder.test("f", WRITE) == [WRITE, 0, 0, 0]
 
 
 @pytest.mark.parametrize("way", WAYS)
