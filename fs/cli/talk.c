@@ -49,8 +49,12 @@ static char *absolute(const char *given, struct err *e)
         err_os(e, errno, "cannot find \"%s\"", above);
         return NULL;
     }
-    snprintf(whole, sizeof(whole), "%s%s%s", dir, is_whole || strcmp(dir, "/") == 0 ? "" : "/",
-             is_whole ? "" : name);
+    const char *slash_between = is_whole || strcmp(dir, "/") == 0 ? "" : "/";
+    if (snprintf(whole, sizeof(whole), "%s%s%s", dir, slash_between, is_whole ? "" : name) >=
+        (int)sizeof(whole)) {
+        err_fail(e, RC_INVALID, "the path of \"%.100s\" is too long", name);
+        return NULL;
+    }
     char *out = strdup(whole);
     if (!out)
         err_fail(e, RC_NO_SPACE, "could not copy a path");

@@ -159,14 +159,19 @@ END $$;
 CREATE FUNCTION tarn_1.gc_position() RETURNS TABLE (lsn text)
 LANGUAGE sql AS $$ SELECT pg_current_wal_lsn()::text $$;
 
+-- Those that have been silent for longer than deletions wait (70_upkeep.sql) do not count.
 CREATE FUNCTION tarn_1.gc_mirrors_behind(_lsn text) RETURNS TABLE (site text)
-LANGUAGE sql STABLE AS $$
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM tarn_1.followers_look();
+    RETURN QUERY
     SELECT m.name
       FROM tarn.site m LEFT JOIN tarn_1.slots() s ON s.site = m.name
      WHERE m.role = 'mirror'
        AND (s.confirmed_lsn IS NULL OR s.confirmed_lsn::pg_lsn < _lsn::pg_lsn)
-     ORDER BY m.name
-$$;
+       AND NOT EXISTS (SELECT FROM tarn_1.followers() f WHERE f.site = m.name AND NOT f.is_awaited)
+     ORDER BY m.name;
+END $$;
 
 --------------------------------------------------------------------------------------- findings
 

@@ -241,5 +241,14 @@ def test_an_object_waits_for_a_mirror_that_is_behind(primary, mirror, link):
     link.accept()
     gc(primary, "--delete")
     assert not leaked.exists()
+    # One that was silent for longer than deletions wait is waited for no longer.
+    leaked = plant(primary, 3001)
+    link.refuse()
+    with primary.cluster.connect(primary.database) as db:
+        db.execute("UPDATE tarn.follower SET moved_at = now() - interval '8 days',"
+                   " confirmed = pg_current_wal_lsn() + 1000000")
+    gc(primary, "--delete", "--mirror-wait", "1s")
+    assert not leaked.exists()
+    link.accept()
     refused = gc(mirror, "--delete", check=False)
     assert refused.returncode == NOT_READY
