@@ -25,11 +25,12 @@
 #include "fs/mount/internal.h"
 #include "fs/mount/options.h"
 #include "fs/mount/serve.h"
+#include "fs/mount/session.h"
+#include "fs/mount/subdir.h"
 #include "fs/mount/tmpfile.h"
 #include "fs/upkeep/jobs.h"
 
-#define READ_AHEAD_KB  1024
-#define MAX_BACKGROUND 200
+#define READ_AHEAD_KB 1024
 
 struct program {
     struct mount_options options;
@@ -85,45 +86,6 @@ static enum rc open_volume(struct program *p, struct err *e)
     return meta_session_begin(volume_meta(p->volume), p->mount_point, e);
 }
 
-static bool is_missing(const struct err *e)
-{
-    return e->code == RC_REFUSED && e->posix == ENOENT;
-}
-
-/* One directory on the way to the sub-directory; made, as stock clients do, if it may be. */
-static enum rc step_down(struct program *p, ino_num *at, struct bytes name, struct err *e)
-{
-    struct meta *meta = volume_meta(p->volume);
-    struct node_attr attr = {0};
-    const struct meta_create make = {
-        .parent = *at, .name = name, .type = NODE_DIRECTORY, .mode = 0777};
-    enum rc rc = meta_lookup(meta, *at, name, &attr, e);
-    if (rc && is_missing(e) && !p->is_read_only) {
-        *e = (struct err)ERR_INIT;
-        rc = meta_create(meta, &make, &attr, e);
-        if (rc == RC_REFUSED && e->posix == EEXIST && attr.ino)
-            rc = RC_OK;
-    }
-    if (!rc && attr.type != NODE_DIRECTORY)
-        return err_fail(e, RC_INVALID, "\"%.*s\" is not a directory", (int)name.size,
-                        (const char *)name.data);
-    *at = attr.ino;
-    return rc;
-}
-
-static enum rc find_root(struct program *p, ino_num *out, struct err *e)
-{
-    const char *rest = p->options.subdir;
-    *out = META_ROOT;
-    while (rest && *rest) {
-        const size_t size = strcspn(rest, "/");
-        if (size && step_down(p, out, (struct bytes){(const uint8_t *)rest, size}, e))
-            return err_note(e, "could not find subdir \"%s\"", p->options.subdir);
-        rest += size + (rest[size] == '/');
-    }
-    return RC_OK;
-}
-
 static enum rc open_vfs(struct program *p, struct err *e)
 {
     const struct mount_options *o = &p->options;
@@ -143,7 +105,8 @@ static enum rc open_vfs(struct program *p, struct err *e)
         .is_read_only = p->is_read_only,
         .has_fast_statfs = o->fast_statfs,
     };
-    if (options_atime(o, &vfs.atime, e) || find_root(p, &vfs.root, e) ||
+    if (options_atime(o, &vfs.atime, e) ||
+        subdir_find(volume_meta(p->volume), o->subdir, !p->is_read_only, &vfs.root, e) ||
         block_cache_open(&p->cache, &cache, e))
         return e->code;
     vfs.cache = p->cache;
@@ -173,37 +136,6 @@ static enum rc open_upkeep(struct program *p, struct err *e)
 }
 
 /* ------------------------------------------------------------------------------------- the FUSE */
-
-static void want(struct fuse_conn_info *conn, unsigned capability, bool wanted)
-{
-    if (wanted && (conn->capable & capability))
-        conn->want |= capability;
-    else
-        conn->want &= ~capability;
-}
-
-static void on_init(void *userdata, struct fuse_conn_info *conn)
-{
-    const struct mount *m = userdata;
-    /* Truncation at open comes as SETATTR, and the umask is applied beside the inherited ACL. */
-    want(conn, FUSE_CAP_ATOMIC_O_TRUNC, false);
-    want(conn, FUSE_CAP_DONT_MASK, true);
-    /* The kernel asks for lists and goes by them. */
-    want(conn, FUSE_CAP_POSIX_ACL, m->has_acls && !ids_squashes_all(m->ids));
-    want(conn, FUSE_CAP_CACHE_SYMLINKS, true);
-    want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
-    want(conn, FUSE_CAP_AUTO_INVAL_DATA, true);
-    want(conn, FUSE_CAP_HANDLE_KILLPRIV, true);
-    want(conn, FUSE_CAP_POSIX_LOCKS, true);
-    want(conn, FUSE_CAP_FLOCK_LOCKS, true);
-    /* A reply larger than the pipe falls back to copying twice (measured): plain writes instead. */
-    want(conn, FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE, false);
-    want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
-    conn->max_write = MOUNT_IO_BYTES;
-    conn->max_readahead = MOUNT_IO_BYTES;
-    conn->max_background = MAX_BACKGROUND;
-    conn->congestion_threshold = MAX_BACKGROUND * 3 / 4;
-}
 
 static void on_invalidate(void *arg, ino_num ino)
 {
@@ -257,24 +189,7 @@ static enum rc open_session(struct program *p, struct err *e)
     if (compose_fuse_options(p, &text, e) || buf_cstr(&text, &options, e))
         return e->code;
 
-    struct fuse_lowlevel_ops ops = {.init = on_init};
-    ops_name_fill(&ops);
-    ops_attr_fill(&ops);
-    ops_xattr_fill(&ops);
-    ops_file_fill(&ops);
-    ops_dir_fill(&ops);
-    ops_ioctl_fill(&ops);
-    ops_lock_fill(&ops);
-    internal_fill(p->mount.internal, &ops);
-    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-    bool is_filled = fuse_opt_add_arg(&args, "tarn-mount") == 0 &&
-                     fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, options) == 0;
-    if (is_filled)
-        p->mount.session = fuse_session_new(&args, &ops, sizeof(ops), &p->mount);
-    fuse_opt_free_args(&args);
-    if (!p->mount.session)
-        return err_fail(e, RC_IO, "could not make a FUSE session");
-    return RC_OK;
+    return session_open(&p->mount, options, e);
 }
 
 /* Buffered reads stay at 128 KiB until the kernel's read-ahead is raised after the mount. */
