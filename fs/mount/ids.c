@@ -267,11 +267,14 @@ static enum rc read_lines(struct map *map, FILE *file, const char *path, struct 
     return rc;
 }
 
-static enum rc read_map(const char *path, struct map **out, struct err *e)
+/* NULL: *e says why. */
+static struct map *read_map(const char *path, struct err *e)
 {
     struct map *map = calloc(1, sizeof(*map));
-    if (!map)
-        return err_fail(e, RC_NO_SPACE, "could not allocate the map of ids");
+    if (!map) {
+        (void)!err_fail(e, RC_NO_SPACE, "could not allocate the map of ids");
+        return NULL;
+    }
     FILE *file = fopen(path, "re");
     enum rc rc = file ? read_lines(map, file, path, e)
                       : err_os(e, errno, "could not open \"%s\" of --map-ids", path);
@@ -279,19 +282,19 @@ static enum rc read_map(const char *path, struct map **out, struct err *e)
         fclose(file);
     if (!rc && (finish_side(&map->users, "user", e) || finish_side(&map->groups, "group", e)))
         rc = err_note(e, "%s", path);
-    if (rc)
+    if (rc) {
         map_free(map);
-    else
-        *out = map;
-    return rc;
+        return NULL;
+    }
+    return map;
 }
 
 enum rc ids_reload(struct ids *ids, struct err *e)
 {
-    struct map *map;
     if (!ids || !ids->map_path)
         return RC_OK;
-    if (read_map(ids->map_path, &map, e))
+    struct map *map = read_map(ids->map_path, e);
+    if (!map)
         return e->code;
     map->older = atomic_load_explicit(&ids->map, memory_order_acquire);
     atomic_store_explicit(&ids->map, map, memory_order_release);

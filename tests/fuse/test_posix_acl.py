@@ -7,7 +7,6 @@ import subprocess
 
 import pytest
 
-from harness.check import assert_consistent
 from harness.process import run
 from harness.syscalls import FS_APPEND, FS_IMMUTABLE, set_flags
 from harness.users import outcome_as
@@ -15,6 +14,7 @@ from harness.volume import Volume
 
 ALICE, BOB, CAROL = 1001, 1002, 1003
 STAFF, GUESTS = 2000, 2001
+SHARED_FORMAT = ["--enable-acl"]
 EACCES, EPERM = errno.EACCES, errno.EPERM
 
 pytestmark = pytest.mark.skipif(not shutil.which("setfacl"), reason="the acl tools are not installed")
@@ -36,12 +36,8 @@ def volume(programs, cluster, database, workdir):
 
 
 @pytest.fixture
-def top(volume):
-    with volume.mount() as mount:
-        mount.path("top").mkdir()
-        os.chmod(mount.path("top"), 0o777)
-        yield mount.path("top")
-    assert_consistent(volume)
+def top(shared_top):
+    return shared_top
 
 
 @pytest.fixture

@@ -79,22 +79,9 @@ def outcome(action, path):
     return NOTHING
 
 
-@pytest.fixture(scope="module")
-def module_mount(session_directory, cluster):
-    from harness.volume import Volume
-    workdir = session_directory / "flags"
-    workdir.mkdir()
-    workdir.chmod(0o755)
-    volume = Volume(cluster, cluster.create_database(), "vol", workdir).format("--trash-days", "0")
-    with volume.mount() as mount:
-        yield mount
-
-
 @pytest.fixture
-def top(module_mount, request):
-    path = module_mount.path(f"t{abs(hash(request.node.name))}")
-    path.mkdir()
-    return path
+def top(shared_top):
+    return shared_top
 
 
 def make_file(path):

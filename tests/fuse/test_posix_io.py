@@ -16,9 +16,8 @@ FALLOC_INSERT_RANGE = 0x20
 
 
 @pytest.fixture
-def path(plain_volume):
-    with plain_volume.mount() as mount:
-        yield mount.path("file")
+def path(shared_top):
+    return shared_top / "file"
 
 
 def test_direct_plain_and_mapped_writes_of_one_file_agree(path):

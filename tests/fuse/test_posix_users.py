@@ -161,12 +161,10 @@ def test_a_map_that_cannot_be_used_is_refused(volume, tmp_path):
 # ---- groups
 
 @pytest.fixture
-def shared(volume):
-    with volume.mount() as mount:
-        mount.path("shared").mkdir()
-        os.chown(mount.path("shared"), 0, STAFF)
-        os.chmod(mount.path("shared"), 0o2777)
-        yield mount.path("shared")
+def shared(shared_top):
+    os.chown(shared_top, 0, STAFF)
+    os.chmod(shared_top, 0o2777)
+    return shared_top
 
 
 def make(path, mode):
