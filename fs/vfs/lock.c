@@ -1,103 +1,15 @@
 /*
- * Who holds locks here, and the one try of a lock. Waiting is in lock_wait.c.
+ * The one try of a lock, what goes with it, and the end of the locks of who closes a file. Who
+ * holds what is in lock_table.c, waiting in lock_wait.c.
  */
 #include "fs/vfs/lock.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
-#include "fs/base/clock.h"
 #include "fs/base/log.h"
-#include "fs/base/metric.h"
 #include "fs/vfs/inode.h"
 #include "fs/vfs/lock_table.h"
 #include "fs/vfs/writer.h"
-
-METRIC_DEFINE(metric_held, METRIC_GAUGE, "tarn_lock_held", NULL,
-              "owners that hold locks on a file, by flock or fcntl")
-
-/* ---- the table ---- */
-
-enum { FIRST_PAUSE_MS = 1 };
-
-struct lock_file *lock_file_get_locked(struct lock_table *table, ino_num ino, struct err *e)
-{
-    struct lock_file *file = map64_get(table->files, ino);
-    if (file)
-        return file;
-    file = calloc(1, sizeof(*file));
-    if (!file) {
-        err_fail(e, RC_NO_SPACE, "could not allocate a lock");
-        return NULL;
-    }
-    *file = (struct lock_file){.ino = ino, .pause_ms = FIRST_PAUSE_MS};
-    if (map64_put(table->files, ino, file, e)) {
-        free(file);
-        return NULL;
-    }
-    return file;
-}
-
-void lock_file_drop_locked(struct lock_table *table, struct lock_file *file)
-{
-    if (file->owners || file->requests)
-        return;
-    (void)map64_remove(table->files, file->ino);
-    free(file);
-}
-
-static struct lock_owner *find_owner(const struct lock_file *file, enum meta_lock_kind kind,
-                                     uint64_t owner)
-{
-    struct lock_owner *o = file ? file->owners : NULL;
-    while (o && (o->kind != kind || o->owner != owner))
-        o = o->next;
-    return o;
-}
-
-static struct lock_owner *get_owner_locked(struct lock_table *table, struct lock_file *file,
-                                           const struct meta_lock *what)
-{
-    struct lock_owner *o = find_owner(file, what->kind, what->owner);
-    if (o)
-        return o;
-    o = calloc(1, sizeof(*o));
-    if (!o)
-        return NULL;
-    *o = (struct lock_owner){.kind = what->kind, .owner = what->owner, .next = file->owners};
-    file->owners = o;
-    table->owner_count++;
-    return o;
-}
-
-static void set_held(struct lock_owner *o, bool is_held)
-{
-    metric_add(&metric_held, (int64_t)is_held - (int64_t)o->is_held);
-    o->is_held = is_held;
-}
-
-/* Forget an owner of whom there is nothing left to know, and the file with the last of them. */
-static void drop_owner_locked(struct lock_table *table, struct lock_file *file,
-                              struct lock_owner *o)
-{
-    if (o->is_held || o->is_lost || o->is_leaving || o->busy)
-        return;
-    struct lock_owner **link = &file->owners;
-    while (*link != o)
-        link = &(*link)->next;
-    *link = o->next;
-    free(o);
-    table->owner_count--;
-    lock_file_drop_locked(table, file);
-}
-
-static void wake_locked(struct lock_table *table, struct lock_file *file)
-{
-    file->is_woken = true;
-    file->pause_ms = FIRST_PAUSE_MS;
-    file->due_ms = 0;
-    lock_broadcast(&table->wake);
-}
 
 /* ---- one exchange ---- */
 
@@ -107,50 +19,13 @@ static bool is_whole(const struct meta_lock *what)
            (what->kind == META_FLOCK || (what->start == 0 && what->end == META_LOCK_EOF));
 }
 
-static struct meta_lock everything_of(ino_num ino, enum meta_lock_kind kind, uint64_t owner)
-{
-    return (struct meta_lock){
-        .ino = ino, .kind = kind, .type = META_LOCK_NONE, .owner = owner, .end = META_LOCK_EOF};
-}
-
 /* An operation of an owner that is on its way. */
-struct
-try {
+struct attempt {
     struct lock_table *table;
     struct lock_file *file;
     struct lock_owner *owner;
     uint64_t fence, grants; /* as they were at its begin */
 };
-
-/*
- * The owner's number may be that of a process that closed the file, and whose locks could not be
- * unlocked then: they go before anything new is asked for. *is_done: there is nothing to unlock.
- */
-static enum rc leave_locked(struct lock_table *table, struct lock_file *file, struct lock_owner *o,
-                            struct err *e)
-{
-    const struct meta_lock all = everything_of(file->ino, o->kind, o->owner);
-    struct node_attr ignored;
-    enum rc rc = RC_OK;
-
-    o->busy++; /* keeps the entry */
-    while (o->is_unlocking)
-        (void)lock_wait(&table->wake, &table->lock, CLOCK_FOREVER_MS);
-    if (o->is_leaving) {
-        o->is_unlocking = true;
-        lock_drop(&table->lock);
-        rc = meta_setlk(table->vfs->meta, &all, &ignored, e);
-        lock_take(&table->lock);
-        o->is_unlocking = false;
-        if (rc == RC_OK || rc == RC_STALE) {
-            o->is_leaving = false;
-            set_held(o, false);
-        }
-        wake_locked(table, file);
-    }
-    o->busy--;
-    return rc;
-}
 
 static enum rc lost(ino_num ino, struct err *e)
 {
@@ -158,73 +33,73 @@ static enum rc lost(ino_num ino, struct err *e)
                        (unsigned long long)ino);
 }
 
-/* Enter the operation. try->owner is NULL when there is nothing to unlock. */
-static enum rc begin_try(struct vfs_file *handle, const struct meta_lock *what, struct try *try,
+/* Enter the operation. a->owner is NULL when there is nothing to unlock. */
+static enum rc begin_try(struct vfs_file *handle, const struct meta_lock *what, struct attempt *a,
                          struct err *e)
 {
     struct lock_table *table = handle->vfs->locks;
-    *try = (struct try){.table = table};
+    *a = (struct attempt){.table = table};
 
     LOCK_SCOPE(&table->lock);
     if (what->type == META_LOCK_NONE &&
-        !find_owner(map64_get(table->files, what->ino), what->kind, what->owner))
+        !lock_owner_find(map64_get(table->files, what->ino), what->kind, what->owner))
         return RC_OK;
-    try->file = lock_file_get_locked(table, what->ino, e);
-    if (!try->file)
+    a->file = lock_file_get_locked(table, what->ino, e);
+    if (!a->file)
         return e->code;
-    struct lock_owner *o = get_owner_locked(table, try->file, what);
+    struct lock_owner *o = lock_owner_get_locked(table, a->file, what);
     if (!o) {
-        lock_file_drop_locked(table, try->file);
+        lock_file_drop_locked(table, a->file);
         return err_fail(e, RC_NO_SPACE, "could not allocate a lock");
     }
     if (o->is_lost)
         return lost(what->ino, e);
-    if (o->is_leaving && leave_locked(table, try->file, o, e))
+    if (o->is_leaving && lock_leave_locked(table, a->file, o, e))
         return e->code;
     o->busy++;
     if (what->type != META_LOCK_NONE)
         o->handle = handle;
-    try->owner = o;
-    try->fence = table->fence;
-    try->grants = o->grants;
+    a->owner = o;
+    a->fence = table->fence;
+    a->grants = o->grants;
     return RC_OK;
 }
 
 /* What the outcome says about the owner. An unknown one may have left a lock. */
-static void note_outcome_locked(struct try *try, const struct meta_lock *what, enum rc rc)
+static void note_outcome_locked(struct attempt *a, const struct meta_lock *what, enum rc rc)
 {
-    struct lock_owner *o = try->owner;
-    const bool is_sole = o->busy == 0 && o->grants == try->grants;
+    struct lock_owner *o = a->owner;
+    const bool is_sole = o->busy == 0 && o->grants == a->grants;
 
     if (rc == RC_OK && what->type != META_LOCK_NONE)
         o->grants++;
     if (rc == RC_OK && is_whole(what) && is_sole)
-        set_held(o, false);
+        lock_owner_set_held(o, false);
     else if (rc == RC_OK ? what->type != META_LOCK_NONE : rc != RC_REFUSED && rc != RC_STALE)
-        set_held(o, true);
+        lock_owner_set_held(o, true);
     /* An unlock, or a read lock where there was a write lock. */
     if (rc == RC_OK && what->type != META_LOCK_WRITE)
-        wake_locked(try->table, try->file);
+        lock_wake_locked(a->table, a->file);
 }
 
-static enum rc end_try(struct try *try, const struct meta_lock *what, enum rc rc, struct err *e)
+static enum rc end_try(struct attempt *a, const struct meta_lock *what, enum rc rc, struct err *e)
 {
-    struct lock_table *table = try->table;
+    struct lock_table *table = a->table;
     bool is_fenced;
     {
         LOCK_SCOPE(&table->lock);
-        try->owner->busy--;
-        is_fenced = table->fence != try->fence;
+        a->owner->busy--;
+        is_fenced = table->fence != a->fence;
         if (!is_fenced)
-            note_outcome_locked(try, what, rc);
+            note_outcome_locked(a, what, rc);
         else if (rc == RC_OK && what->type != META_LOCK_NONE)
-            try->owner->is_lost = true;
-        drop_owner_locked(table, try->file, try->owner);
+            a->owner->is_lost = true;
+        lock_owner_drop_locked(table, a->file, a->owner);
     }
     if (!is_fenced)
         return rc;
     /* It may have come into the next session: nobody counts on it there. */
-    const struct meta_lock all = everything_of(what->ino, what->kind, what->owner);
+    const struct meta_lock all = lock_everything_of(what->ino, what->kind, what->owner);
     struct node_attr ignored;
     struct err unsaid = ERR_INIT;
     if (rc == RC_OK && what->type != META_LOCK_NONE &&
@@ -241,7 +116,7 @@ static bool may_let_go(struct lock_table *table, const struct meta_lock *what)
         return false;
     LOCK_SCOPE(&table->lock);
     const struct lock_owner *o =
-        find_owner(map64_get(table->files, what->ino), what->kind, what->owner);
+        lock_owner_find(map64_get(table->files, what->ino), what->kind, what->owner);
     return o && o->is_held;
 }
 
@@ -268,15 +143,15 @@ enum rc lock_try(struct vfs_file *handle, const struct meta_lock *what, bool *is
                  struct err *e)
 {
     struct node_attr attr = {.ino = 0};
-    struct try try;
+    struct attempt a;
 
     *is_stale = false;
     if (may_let_go(handle->vfs->locks, what))
         commit_pending(handle->inode);
-    enum rc rc = begin_try(handle, what, &try, e);
-    if (rc || !try.owner)
+    enum rc rc = begin_try(handle, what, &a, e);
+    if (rc || !a.owner)
         return rc;
-    rc = end_try(&try, what, meta_setlk(handle->vfs->meta, what, &attr, e), e);
+    rc = end_try(&a, what, meta_setlk(handle->vfs->meta, what, &attr, e), e);
     if (!rc && what->type != META_LOCK_NONE)
         *is_stale = learn(handle->inode, &attr);
     return rc;
@@ -297,7 +172,7 @@ enum rc vfs_getlk(struct vfs_file *file, struct meta_lock *lock, struct err *e)
     {
         LOCK_SCOPE(&table->lock);
         const struct lock_owner *o =
-            find_owner(map64_get(table->files, lock->ino), lock->kind, lock->owner);
+            lock_owner_find(map64_get(table->files, lock->ino), lock->kind, lock->owner);
         if (o && o->is_lost)
             return lost(lock->ino, e);
     }
@@ -317,17 +192,17 @@ static void leave(struct vfs_file *handle, const struct meta_lock *all)
         return;
     LOCK_SCOPE(&table->lock);
     struct lock_file *file = map64_get(table->files, all->ino);
-    struct lock_owner *o = find_owner(file, all->kind, all->owner);
+    struct lock_owner *o = lock_owner_find(file, all->kind, all->owner);
     if (!o)
         return;
     if (e.code == RC_STALE || o->is_lost) { /* the rows went with the session */
         o->is_lost = false;
-        set_held(o, false);
+        lock_owner_set_held(o, false);
     } else if (!o->is_leaving) {
         log_err(LOG_LEVEL_WARN, &e, "a lock outlives its file; it is let go as soon as possible");
         o->is_leaving = true;
     }
-    drop_owner_locked(table, file, o);
+    lock_owner_drop_locked(table, file, o);
 }
 
 void vfs_unlock_owner(struct vfs_file *file, uint64_t owner)
@@ -335,7 +210,7 @@ void vfs_unlock_owner(struct vfs_file *file, uint64_t owner)
     struct lock_table *table = file->vfs->locks;
     if (atomic_load(&table->owner_count) == 0)
         return;
-    const struct meta_lock all = everything_of(file->inode->ino, META_PLOCK, owner);
+    const struct meta_lock all = lock_everything_of(file->inode->ino, META_PLOCK, owner);
     leave(file, &all);
 }
 
@@ -352,7 +227,7 @@ static bool find_of_handle(struct lock_table *table, const struct vfs_file *hand
     if (!o)
         return false;
     o->handle = NULL; /* once: what cannot be unlocked now is left to the tick */
-    *out = everything_of(file->ino, o->kind, o->owner);
+    *out = lock_everything_of(file->ino, o->kind, o->owner);
     return true;
 }
 
@@ -369,112 +244,4 @@ void lock_handle_closed(struct vfs_file *handle)
         return;
     while (find_of_handle(table, handle, &all))
         leave(handle, &all);
-}
-
-/* ---- the session ---- */
-
-static _Bool lose_file(uint64_t key, void *value, void *ctx)
-{
-    struct lock_file *file = value;
-    (void)key;
-    (void)ctx;
-    for (struct lock_owner *o = file->owners; o; o = o->next) {
-        o->is_lost = o->is_lost || (o->is_held && !o->is_leaving);
-        o->is_leaving = false;
-        set_held(o, false);
-    }
-    return true;
-}
-
-void lock_table_fence(struct lock_table *table)
-{
-    LOCK_SCOPE(&table->lock);
-    table->fence++;
-    map64_each(table->files, lose_file, NULL);
-}
-
-/* One that is to be let go and that nobody is at work on. */
-static _Bool find_leaving(uint64_t key, void *value, void *ctx)
-{
-    struct lock_file *file = value, **found = ctx;
-    (void)key;
-    for (const struct lock_owner *o = file->owners; o; o = o->next)
-        if (o->is_leaving && !o->busy)
-            *found = file;
-    return *found == NULL;
-}
-
-void lock_table_tick(struct lock_table *table)
-{
-    struct lock_file *file = NULL;
-    struct err e = ERR_INIT; /* told at the close; and it comes back each second */
-
-    LOCK_SCOPE(&table->lock);
-    if (table->owner_count)
-        map64_each(table->files, find_leaving, &file);
-    struct lock_owner *o = file ? file->owners : NULL;
-    while (o && (!o->is_leaving || o->busy))
-        o = o->next;
-    if (!o)
-        return;
-    (void)!leave_locked(table, file, o, &e);
-    drop_owner_locked(table, file, o);
-}
-
-/* ---- opening and closing the table ---- */
-
-enum rc lock_table_open(struct lock_table **out, struct vfs *vfs, struct err *e)
-{
-    const struct pool_options waiter = {.name = "vfslock", .max_threads = 1, .max_queued = 1};
-    struct lock_table *table = calloc(1, sizeof(*table));
-    if (!table)
-        return err_fail(e, RC_NO_SPACE, "could not allocate the table of locks");
-    table->vfs = vfs;
-    table->tail = &table->first;
-    lock_init(&table->lock, LOCK_VFS_LOCKS);
-    lock_cond_init(&table->wake);
-    *out = table;
-    enum rc rc = map64_open(&table->files, e);
-    return rc ? rc : pool_open(&table->pool, &waiter, e);
-}
-
-static _Bool free_file(uint64_t key, void *value, void *ctx)
-{
-    struct lock_file *file = value;
-    (void)key;
-    (void)ctx;
-    while (file->owners) {
-        struct lock_owner *o = file->owners;
-        file->owners = o->next;
-        set_held(o, false);
-        free(o);
-    }
-    free(file);
-    return true;
-}
-
-void lock_table_stop(struct lock_table *table)
-{
-    if (!table)
-        return;
-    lock_take(&table->lock);
-    table->is_closing = true;
-    lock_broadcast(&table->wake);
-    lock_drop(&table->lock);
-    pool_close(&table->pool);
-}
-
-void lock_table_close(struct lock_table **table)
-{
-    struct lock_table *t = *table;
-    if (!t)
-        return;
-    *table = NULL;
-    lock_table_stop(t);
-    if (t->files)
-        map64_each(t->files, free_file, NULL);
-    map64_close(&t->files);
-    lock_cond_deinit(&t->wake);
-    lock_deinit(&t->lock);
-    free(t);
 }

@@ -1,6 +1,6 @@
 /*
  * lock_table - what this mount knows of its locks: who may hold one, and who waits for one.
- * Private to lock.c and lock_wait.c, but for the verbs at the end.
+ * Private to lock*.c, but for the verbs at the end.
  *
  * Threads   everything in struct lock_table is of its lock, but for what is set at open
  */
@@ -72,6 +72,25 @@ struct lock_table {
 struct lock_file *lock_file_get_locked(struct lock_table *table, ino_num ino, struct err *e);
 /* Forget the file if nobody owns or waits. */
 void lock_file_drop_locked(struct lock_table *table, struct lock_file *file);
+
+struct lock_owner *lock_owner_find(const struct lock_file *file, enum meta_lock_kind kind,
+                                   uint64_t owner);
+/* The entry of the owner that asks, made if there is none; NULL without memory. */
+struct lock_owner *lock_owner_get_locked(struct lock_table *table, struct lock_file *file,
+                                         const struct meta_lock *what);
+void lock_owner_set_held(struct lock_owner *owner, bool is_held);
+/* Forget an owner of whom there is nothing left to know, and the file with the last of them. */
+void lock_owner_drop_locked(struct lock_table *table, struct lock_file *file,
+                            struct lock_owner *owner);
+
+/* Something was let go: who waits for the file looks again at once. */
+void lock_wake_locked(struct lock_table *table, struct lock_file *file);
+
+/* The unlock of everything an owner has. */
+struct meta_lock lock_everything_of(ino_num ino, enum meta_lock_kind kind, uint64_t owner);
+/* Unlock what a closed owner left behind; drops the lock meanwhile. */
+MUST_CHECK enum rc lock_leave_locked(struct lock_table *table, struct lock_file *file,
+                                     struct lock_owner *owner, struct err *e);
 
 /* One try. *is_stale: the kernel's pages of the file are older than the lock. */
 MUST_CHECK enum rc lock_try(struct vfs_file *handle, const struct meta_lock *what, bool *is_stale,
