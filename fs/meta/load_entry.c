@@ -50,13 +50,19 @@ static enum rc read_u32(const struct json *from, const char *name, uint32_t *out
     return RC_OK;
 }
 
+/* Stock clients write what is left of a time before 1970 as a negative number without its sign. */
 static enum rc read_time(const struct json *from, const char *seconds, const char *nanoseconds,
                          struct timespec *out, struct err *e)
 {
     int64_t nsec;
-    if (read_number(from, nanoseconds, 999999999, &nsec, e))
+    if (read_number(from, nanoseconds, UINT32_MAX, &nsec, e))
         return e->code;
-    out->tv_sec = json_get_int(from, seconds, 0);
+    const bool is_negative = nsec > INT32_MAX;
+    if (is_negative)
+        nsec += (int64_t)1000000000 - ((int64_t)UINT32_MAX + 1);
+    if (nsec < 0 || nsec > 999999999)
+        return err_fail(e, RC_INVALID, "\"%s\" is no number of nanoseconds", nanoseconds);
+    out->tv_sec = json_get_int(from, seconds, 0) - is_negative;
     out->tv_nsec = nsec;
     if (out->tv_sec > INT64_MAX / 2000000 || out->tv_sec < INT64_MIN / 2000000)
         return err_fail(e, RC_INVALID, "\"%s\" is out of range", seconds);

@@ -30,7 +30,7 @@ def furnish(volume):
     """A volume with everything in it; its rows, and its tree."""
     with volume.mount() as mount:
         populate(mount.directory)
-        decorate(volume, mount)
+        decorate(mount)
     for target, limits in ((("--path", "/a"), ("--inodes", 5000)),
                            (("--path", "/a/b"), ("--capacity", "1T")),
                            (("--uid", 1000), ("--inodes", 77)), (("--gid", 50), ("--capacity", 9))):
