@@ -93,25 +93,3 @@ enum rc meta_quota_counts(struct meta *meta, enum quota_type type, uint64_t key,
         return err_note(e, "could not count what the quotas are about");
     return visit_rows(r, visit, arg, e);
 }
-
-static uint64_t left_of(const struct pg_result *r, const char *name)
-{
-    const int column = pg_column(r, name);
-    return pg_is_null(r, 0, column) ? UINT64_MAX : (uint64_t)pg_get_int8(r, 0, column);
-}
-
-enum rc meta_dir_room(struct meta *meta, ino_num dir, struct meta_dir_room *out, struct err *e)
-{
-    struct pg_param params[] = {pg_int8((int64_t)dir)};
-    auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.statfs_dir($1)", params), &r, e))
-        return err_note(e, "could not read the quotas of inode %llu", (unsigned long long)dir);
-    *out = (struct meta_dir_room){
-        .has_quota = !pg_is_null(r, 0, pg_column(r, "used_space")),
-        .used_space = (uint64_t)number(r, 0, "used_space"),
-        .used_inodes = (uint64_t)number(r, 0, "used_inodes"),
-        .space_left = left_of(r, "space_left"),
-        .inodes_left = left_of(r, "inodes_left"),
-    };
-    return RC_OK;
-}

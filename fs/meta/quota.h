@@ -1,5 +1,5 @@
 /*
- * quota - limits of directories, users and groups, for the command and for statfs.
+ * quota - limits of directories, users and groups, for the command.
  *
  * Threads   any
  * Blocking  waits for PostgreSQL
@@ -44,14 +44,5 @@ MUST_CHECK enum rc meta_quota_counts(struct meta *meta, enum quota_type type, ui
 /* Make the usage what a count gives, for as many as meta_quota_counts() visits. */
 MUST_CHECK enum rc meta_quota_repair(struct meta *meta, enum quota_type type, uint64_t key,
                                      struct err *e);
-
-/* The room below a directory, as quotas have it. */
-struct meta_dir_room {
-    bool has_quota; /* of it or of a directory above: then used_* are those of the nearest */
-    uint64_t used_space, used_inodes;
-    uint64_t space_left, inodes_left; /* UINT64_MAX: no such limit */
-};
-MUST_CHECK enum rc meta_dir_room(struct meta *meta, ino_num dir, struct meta_dir_room *out,
-                                 struct err *e);
 
 #endif

@@ -169,21 +169,6 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- The room below a directory, as its quota and those above it have it. The usage is that of the
--- nearest quota; NULL where there is none. space_left and inodes_left are NULL without such a limit.
-CREATE FUNCTION tarn_1.statfs_dir(_dir int8)
-RETURNS TABLE (used_space int8, used_inodes int8, space_left int8, inodes_left int8)
-LANGUAGE sql STABLE AS $$
-    SELECT max(greatest(q.used_space, 0)) FILTER (WHERE a.at = 1),
-           max(greatest(q.used_inodes, 0)) FILTER (WHERE a.at = 1),
-           min(greatest(q.max_space - greatest(q.used_space, 0), 0)) FILTER (WHERE q.max_space > 0),
-           min(greatest(q.max_inodes - greatest(q.used_inodes, 0), 0))
-               FILTER (WHERE q.max_inodes > 0)
-      FROM unnest(CASE WHEN (tarn_1.flags()).dir_stats THEN tarn_1.quotas_above(_dir) END)
-           WITH ORDINALITY AS a (inode, at)
-           JOIN public.jfs_dir_quota AS q ON q.inode = a.inode
-$$;
-
 ---------------------------------------------------------------------------------------- format row
 
 -- What the format row turns on between _old and _new is begun afresh: counts that were kept up to
