@@ -59,16 +59,16 @@ struct batch {
 
     struct lock lock;
     struct lock_cond ended;
-    unsigned workers;  /* shared: not ended yet */
-    struct err *first; /* shared: the first failure */
+    unsigned workers; /* shared: not ended yet */
+    struct err first; /* shared: the first failure */
 };
 
 static void note_failure(struct batch *b, const struct err *e)
 {
     metric_add(&metric_failures, 1);
     LOCK_SCOPE(&b->lock);
-    if (b->first->code == RC_OK)
-        *b->first = *e;
+    if (b->first.code == RC_OK)
+        b->first = *e;
 }
 
 static void remove_slices(struct batch *b)
@@ -160,8 +160,6 @@ static enum rc tell(const struct batch *b, struct delete_tally *tally, struct er
 static enum rc remove_batch(struct batch *b, struct pool *pool, struct delete_tally *tally,
                             struct err *e)
 {
-    struct err first = ERR_INIT;
-    b->first = &first;
     lock_init(&b->lock, LOCK_BASE_QUEUE);
     lock_cond_init(&b->ended);
     remove_together(b, pool);
@@ -171,19 +169,19 @@ static enum rc remove_batch(struct batch *b, struct pool *pool, struct delete_ta
     const uint64_t before = tally->slices;
     if (tell(b, tally, e))
         return e->code;
-    if (first.code && tally->slices == before) {
-        *e = first;
+    if (b->first.code && tally->slices == before) {
+        *e = b->first;
         return e->code;
     }
-    if (first.code)
-        log_err(LOG_LEVEL_WARN, &first, "some objects could not be removed yet");
+    if (b->first.code)
+        log_err(LOG_LEVEL_WARN, &b->first, "some objects could not be removed yet");
     return RC_OK;
 }
 
 enum rc delete_doomed(struct volume *volume, struct pool *pool, struct delete_tally *tally,
                       bool *has_more, struct err *e)
 {
-    struct batch b = {.volume = volume};
+    struct batch b = {.volume = volume, .first = ERR_INIT};
     auto_free struct meta_doomed *slices = NULL;
     *has_more = false;
     if (meta_doomed_take(volume_meta(volume), SLICES_AT_ONCE, LEASE_S, &slices, &b.count, e) ||
