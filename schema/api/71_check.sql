@@ -7,6 +7,10 @@
 -- A check answers findings (kind, inode, key, have, want, detail), and a last row of kind 'next'
 -- whose key is where the next page begins; NULL after the last. _only: these keys and no others.
 --
+-- The settings of the page functions pin the one good plan, a walk along an index that looks the
+-- rest up row by row: a cached plan knows neither how large a table is nor how long the page, and
+-- may otherwise read all of it for every page.
+--
 -- A repair locks what it mends, looks again under the lock and mends what is wrong then. It answers
 -- whether it changed anything, so repeating it is harmless. None of them needs a session.
 
@@ -57,7 +61,9 @@ $$;
 -- A page of the slices that compaction replaced and that wait for their day, twelve bytes each.
 CREATE FUNCTION tarn_1.gc_delslices(_after int8, _limit int4)
 RETURNS TABLE (id int8, slices bytea)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 BEGIN
     RETURN QUERY SELECT d.chunkid, d.slices FROM public.jfs_delslices d
                   WHERE d.chunkid > _after ORDER BY d.chunkid LIMIT _limit;
@@ -66,7 +72,9 @@ END $$;
 -- A page of chunk rows. has_node: the inode exists; is_deleted: it waits to be deleted.
 CREATE FUNCTION tarn_1.check_chunks(_after int8, _limit int4, _only int8[])
 RETURNS TABLE (id int8, inode int8, indx int4, slices bytea, has_node bool, is_deleted bool)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 BEGIN
     IF _only IS NULL THEN
         RETURN QUERY
@@ -88,7 +96,9 @@ END $$;
 -- A page of jfs_chunk_ref in [_after + 1, _before), with the sums where they are for this size.
 CREATE FUNCTION tarn_1.check_slices(_after int8, _before int8, _limit int4, _with_sums bool)
 RETURNS TABLE (slice int8, size int4, refs int4, sums bytea)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 BEGIN
     RETURN QUERY
     SELECT r.chunkid, r.size, r.refs,
@@ -177,7 +187,9 @@ END $$;
 
 CREATE FUNCTION tarn_1.check_nodes(_after int8, _limit int4, _only int8[])
 RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     _page int8[] := coalesce(_only, ARRAY(SELECT n.inode FROM public.jfs_node n
                                            WHERE n.inode > _after ORDER BY n.inode LIMIT _limit));
@@ -238,7 +250,9 @@ END $$;
 -- Names. The key is the edge's id.
 CREATE FUNCTION tarn_1.check_edges(_after int8, _limit int4, _only int8[])
 RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     _page int8[] := coalesce(_only, ARRAY(SELECT e.id FROM public.jfs_edge e
                                            WHERE e.id > _after ORDER BY e.id LIMIT _limit));
@@ -267,7 +281,9 @@ END $$;
 -- A page of a directory for whoever walks a tree: every name with its edge, whole or broken.
 CREATE FUNCTION tarn_1.check_children(_dir int8, _after bytea, _limit int4)
 RETURNS TABLE (id int8, ino int8, type int4, name bytea)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 BEGIN
     RETURN QUERY SELECT e.id, e.inode, e.type, e.name FROM public.jfs_edge e
                   WHERE e.parent = _dir AND e.name > _after ORDER BY e.name LIMIT _limit;
@@ -277,7 +293,8 @@ END $$;
 -- other make such circles, and nothing below them can be reached. UNION makes the walk end.
 CREATE FUNCTION tarn_1.check_cycles(_after int8, _limit int4, _only int8[])
 RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
     _page int8[] := coalesce(_only, ARRAY(SELECT n.inode FROM public.jfs_node n
                                            WHERE n.inode > _after ORDER BY n.inode LIMIT _limit));
@@ -304,7 +321,9 @@ END $$;
 -- Extended attributes without an inode. The key is the row's id.
 CREATE FUNCTION tarn_1.check_xattrs(_after int8, _limit int4, _only int8[])
 RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     _page int8[] := coalesce(_only, ARRAY(SELECT x.id FROM public.jfs_xattr x
                                            WHERE x.id > _after ORDER BY x.id LIMIT _limit));
@@ -321,7 +340,9 @@ END $$;
 
 CREATE FUNCTION tarn_1.check_symlinks(_after int8, _limit int4, _only int8[])
 RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     _page int8[] := coalesce(_only, ARRAY(SELECT s.inode FROM public.jfs_symlink s
                                            WHERE s.inode > _after ORDER BY s.inode LIMIT _limit));
@@ -356,7 +377,9 @@ END $$;
 -- clients count it when they need it; nor is one that was thrown away, which has lost its row.
 CREATE FUNCTION tarn_1.check_stats(_after int8, _limit int4, _only int8[])
 RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text, stamp int8)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     _page int8[] := coalesce(_only, ARRAY(SELECT s.inode FROM public.jfs_dir_stats s
                                            WHERE s.inode > _after ORDER BY s.inode LIMIT _limit));
@@ -419,7 +442,9 @@ END $$;
 -- Directory quotas: key 1 space, 2 inodes.
 CREATE FUNCTION tarn_1.check_quotas(_after int8, _limit int4, _only int8[])
 RETURNS TABLE (kind text, ino int8, key int8, have int8, want int8, detail text, stamp int8)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     _page int8[] := coalesce(_only, ARRAY(SELECT q.inode FROM public.jfs_dir_quota q
                                            WHERE q.inode > _after ORDER BY q.inode LIMIT _limit));
