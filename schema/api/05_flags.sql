@@ -36,6 +36,20 @@ BEGIN
     RETURN _flags;
 END $$;
 
+-- lane_begin() and flags() in one query, for the operations that are most frequent: the settings when
+-- operation _op is new. NULL when it is the lane's first or not new, or when the settings have not
+-- been refreshed yet; then the two have to be asked.
+CREATE FUNCTION tarn_1.lane_flags(_sid int8, _lane int4, _op int8) RETURNS tarn.volume_flags
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    _flags tarn.volume_flags;
+BEGIN
+    SELECT f.* INTO _flags
+      FROM tarn.slot AS l JOIN public.jfs_session2 AS s ON s.sid = l.sid, tarn.volume_flags AS f
+     WHERE l.sid = _sid AND l.lane = _lane AND l.op = _op - 1;
+    RETURN _flags;
+END $$;
+
 -- Bring the row up to date when it is not. Whoever writes reads the tables again under the row's
 -- lock, or what he read before could replace something newer.
 CREATE FUNCTION tarn_1.flags_refresh() RETURNS void

@@ -220,7 +220,7 @@ CREATE FUNCTION tarn_1.create_node(
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _err   int4 := tarn_1.create_error(_parent, _name, _type, _uid, _gid, _rdev, _target);
+    _err   int4 := 0;
     _now   int8 := tarn_1.clock_us();
     _perm  int4 := CASE _type WHEN 3 THEN 511 ELSE _mode & 4095 & ~_umask END;
     _group int8 := _gid;
@@ -229,8 +229,15 @@ DECLARE
     _p     public.jfs_node;
     _r     tarn.reply;
 BEGIN
-    IF _err <> 0 THEN
-        RETURN tarn_1.refuse(_err);
+    -- Expressions are compiled anew in each transaction, so the full list is left to those who may
+    -- fail in it.
+    IF _type <> 1 OR _parent = 1 OR _parent >= tarn_1.trash() OR (_uid | _gid) >> 31 <> 0
+       OR length(_name) NOT BETWEEN 3 AND 255 OR position('\x2f'::bytea IN _name) > 0
+       OR position('\x00'::bytea IN _name) > 0 THEN
+        _err := tarn_1.create_error(_parent, _name, _type, _uid, _gid, _rdev, _target);
+        IF _err <> 0 THEN
+            RETURN tarn_1.refuse(_err);
+        END IF;
     END IF;
     -- Held as by hold_parent().
     SELECT * INTO _p FROM public.jfs_node WHERE inode = _parent FOR KEY SHARE;
@@ -303,11 +310,14 @@ CREATE FUNCTION tarn_1.create(_sid int8, _lane int4, _op int8, _parent int8, _na
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _r     tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
-    _flags tarn.volume_flags;
+    _flags tarn.volume_flags := tarn_1.lane_flags(_sid, _lane, _op);
+    _r     tarn.reply;
 BEGIN
-    IF _r.err IS NULL THEN
+    IF _flags.only_row IS NULL THEN
+        _r := tarn_1.lane_begin(_sid, _lane, _op);
         _flags := tarn_1.flags();
+    END IF;
+    IF _r.err IS NULL THEN
         _r := tarn_1.create_node(_sid, _op, _flags, _parent, _name, _ino, _type, _mode, _umask,
                                  _uid, _gid, _rdev, _target, _gids);
         _r := tarn_1.lane_end(_sid, _lane, _op, _r, _flags.dir_quota);
@@ -411,11 +421,14 @@ CREATE FUNCTION tarn_1.link(_sid int8, _lane int4, _op int8, _ino int8, _parent 
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _r     tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
-    _flags tarn.volume_flags;
+    _flags tarn.volume_flags := tarn_1.lane_flags(_sid, _lane, _op);
+    _r     tarn.reply;
 BEGIN
-    IF _r.err IS NULL THEN
+    IF _flags.only_row IS NULL THEN
+        _r := tarn_1.lane_begin(_sid, _lane, _op);
         _flags := tarn_1.flags();
+    END IF;
+    IF _r.err IS NULL THEN
         _r := tarn_1.add_link(_sid, _op, _flags, _ino, _parent, _name);
         _r := tarn_1.lane_end(_sid, _lane, _op, _r, _flags.dir_quota);
     END IF;
@@ -501,11 +514,14 @@ CREATE FUNCTION tarn_1.unlink(_sid int8, _lane int4, _op int8, _parent int8, _na
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _r     tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
-    _flags tarn.volume_flags;
+    _flags tarn.volume_flags := tarn_1.lane_flags(_sid, _lane, _op);
+    _r     tarn.reply;
 BEGIN
-    IF _r.err IS NULL THEN
+    IF _flags.only_row IS NULL THEN
+        _r := tarn_1.lane_begin(_sid, _lane, _op);
         _flags := tarn_1.flags();
+    END IF;
+    IF _r.err IS NULL THEN
         _r := tarn_1.remove_name(_sid, _op, _flags, _parent, _name, _uid, false, _opened);
         _r := tarn_1.lane_end(_sid, _lane, _op, _r, _flags.dir_quota);
     END IF;
@@ -517,11 +533,14 @@ CREATE FUNCTION tarn_1.rmdir(_sid int8, _lane int4, _op int8, _parent int8, _nam
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _r     tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
-    _flags tarn.volume_flags;
+    _flags tarn.volume_flags := tarn_1.lane_flags(_sid, _lane, _op);
+    _r     tarn.reply;
 BEGIN
-    IF _r.err IS NULL THEN
+    IF _flags.only_row IS NULL THEN
+        _r := tarn_1.lane_begin(_sid, _lane, _op);
         _flags := tarn_1.flags();
+    END IF;
+    IF _r.err IS NULL THEN
         _r := tarn_1.remove_name(_sid, _op, _flags, _parent, _name, _uid, true, '{}');
         _r := tarn_1.lane_end(_sid, _lane, _op, _r, _flags.dir_quota);
     END IF;
@@ -743,10 +762,13 @@ BEGIN
         IF _e2.inode > _e1.inode THEN
             _d := tarn_1.lock_node(_e2.inode);
         END IF;
-        CONTINUE WHEN _has_target AND NOT tarn_1.lock_edges(_e1, _e2);
+        IF _has_target AND NOT tarn_1.lock_edges(_e1, _e2) THEN
+            CONTINUE;
+        END IF;
         _err := CASE WHEN _s.err <> 0 THEN _s.err
                      ELSE tarn_1.move_error(_p1, _s, _p2, _d, _has_target, _e2.type, _flags = 2) END;
-        IF _err = 0 AND _flags <> 2 AND _e2.type = 2 AND tarn_1.has_children(_e2.inode) THEN
+        IF _has_target AND _err = 0 AND _flags <> 2 AND _e2.type = 2
+           AND tarn_1.has_children(_e2.inode) THEN
             _err := 39;
         END IF;
         IF _err = 0 AND _settings.dir_quota THEN
@@ -787,11 +809,14 @@ CREATE FUNCTION tarn_1.rename(_sid int8, _lane int4, _op int8, _parent1 int8, _n
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _r        tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
-    _settings tarn.volume_flags;
+    _settings tarn.volume_flags := tarn_1.lane_flags(_sid, _lane, _op);
+    _r        tarn.reply;
 BEGIN
-    IF _r.err IS NULL THEN
+    IF _settings.only_row IS NULL THEN
+        _r := tarn_1.lane_begin(_sid, _lane, _op);
         _settings := tarn_1.flags();
+    END IF;
+    IF _r.err IS NULL THEN
         _r := tarn_1.rename_name(_sid, _op, _settings, _parent1, _name1, _parent2, _name2, _flags,
                                  _uid, _opened);
         _r := tarn_1.lane_end(_sid, _lane, _op, _r, _settings.dir_quota);

@@ -83,9 +83,9 @@ BEGIN
 END $$;
 
 CREATE FUNCTION tarn_1.change_attributes(
-    _sid int8, _op int8, _ino int8, _mask int4, _mode int4, _uid int8, _gid int8, _flags int4,
-    _length int8, _atime int8, _atimensec int4, _mtime int8, _mtimensec int4, _caller_uid int8,
-    _caller_gids int8[])
+    _sid int8, _op int8, _settings tarn.volume_flags, _ino int8, _mask int4, _mode int4, _uid int8,
+    _gid int8, _flags int4, _length int8, _atime int8, _atimensec int4, _mtime int8,
+    _mtimensec int4, _caller_uid int8, _caller_gids int8[])
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -137,7 +137,7 @@ BEGIN
     IF (_n.uid, _n.gid) <> (_old.uid, _old.gid) THEN
         _reply.usage := coalesce(_reply.usage, '{0,0}') || tarn_1.chown_usage(_old, _n);
     END IF;
-    IF (tarn_1.flags()).change_log THEN
+    IF _settings.change_log THEN
         PERFORM tarn_1.log_setattr(_sid, _op, _mask, _old.length, _reply);
     END IF;
     RETURN _reply;
@@ -175,12 +175,19 @@ CREATE FUNCTION tarn_1.setattr(
     _caller_uid int8, _caller_gid int8, _caller_gids int8[] DEFAULT NULL) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _settings tarn.volume_flags := tarn_1.lane_flags(_sid, _lane, _op);
+    _reply    tarn.reply;
 BEGIN
+    IF _settings.only_row IS NULL THEN
+        _reply := tarn_1.lane_begin(_sid, _lane, _op);
+        _settings := tarn_1.flags();
+    END IF;
     IF _reply.err IS NULL THEN
-        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.change_attributes(
-            _sid, _op, _ino, _mask, _mode, _uid, _gid, _flags, _length, _atime, _atimensec, _mtime,
-            _mtimensec, _caller_uid, CASE WHEN _caller_gids IS NOT NULL THEN _caller_gids || _caller_gid END));
+        _reply := tarn_1.change_attributes(
+            _sid, _op, _settings, _ino, _mask, _mode, _uid, _gid, _flags, _length, _atime,
+            _atimensec, _mtime, _mtimensec, _caller_uid,
+            CASE WHEN _caller_gids IS NOT NULL THEN _caller_gids || _caller_gid END);
+        _reply := tarn_1.lane_end(_sid, _lane, _op, _reply, _settings.dir_quota);
     END IF;
     RETURN _reply;
 END $$;

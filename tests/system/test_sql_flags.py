@@ -5,7 +5,7 @@ import re
 
 import pytest
 from harness.sql_file import FileSession
-from harness.sql_volume import SqlVolume
+from harness.sql_volume import SCHEMA, SqlVolume
 from harness.volume import TRASH_INODE, tarn
 
 ROOT = 1
@@ -96,8 +96,8 @@ def test_an_entry_has_time_session_and_operation(volume):
 
 def test_adopt_upgrades_a_site_of_the_first_version(volume, cluster, programs):
     """programs: the built commands exist."""
-    volume.db.execute("DROP TABLE tarn.volume_flags CASCADE;"
-                      " DELETE FROM tarn.migration WHERE version > 1; DROP SCHEMA tarn_1 CASCADE")
+    volume.db.execute("DROP SCHEMA tarn_1 CASCADE; DROP SCHEMA tarn CASCADE")
+    volume.db.execute((SCHEMA / "site" / "0001_site.sql").read_text(encoding="utf-8"))
     tarn("primary", "adopt", cluster.url(volume.database))
     assert volume.value("SELECT trash_days FROM tarn.volume_flags") == 1
     assert volume.value("SELECT max(version) FROM tarn.migration") >= 2
