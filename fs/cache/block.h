@@ -47,8 +47,8 @@ void block_cache_prefetch(struct block_cache *cache, struct block_id block, stru
 void block_cache_keep(struct block_cache *cache, struct block_id block, const uint8_t *plain);
 
 /*
- * Bring a block into the disk cache, if it is not there, and wait for it. Without a disk cache it is
- * only fetched and checked. Errors as block_cache_read().
+ * Bring a block into the disk cache, if it is not there, and wait for it. Without a disk cache it
+ * is only fetched and checked. Errors as block_cache_read().
  */
 MUST_CHECK enum rc block_cache_warm(struct block_cache *cache, struct block_id block,
                                     struct block_sums sums, uint64_t deadline_ms, struct err *e);

@@ -7,7 +7,7 @@
 
 #define PROGRESS_MARK  0xFE
 #define DATA_MARK      0xFF
-#define PRESERVE_BIT 2 /* of the mode of a clone */
+#define PRESERVE_BIT   2 /* of the mode of a clone */
 #define DATA_HEAD      5
 #define NAME_MAX_BYTES 255
 
@@ -156,7 +156,8 @@ static enum rc compose_body(const struct control_request *q, struct buf *out, st
     case CONTROL_CLONE:
         return add_uint(out, q->ino, 8, e) || add_uint(out, q->parent, 8, e) ||
                        add_uint(out, q->dst_parent, 8, e) || add_name(out, q->name, e) ||
-                       add_uint(out, q->umask, 2, e) || add_uint(out, q->preserve ? PRESERVE_BIT : 0, 1, e) ||
+                       add_uint(out, q->umask, 2, e) ||
+                       add_uint(out, q->preserve ? PRESERVE_BIT : 0, 1, e) ||
                        add_uint(out, q->threads, 1, e)
                    ? e->code
                    : RC_OK;

@@ -74,11 +74,9 @@ def make_repository(directory, files):
         path = tree / f"d{number // 10}" / f"f{number}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(chance.randbytes(chance.randrange(1024, 16384)))
-    def git(*arguments):
-        run(["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", *arguments], cwd=tree)
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "files")
+    author = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "files"]):
+        run(["git", *author, *command], cwd=tree)
     return tree / ".git"
 
 

@@ -1,4 +1,5 @@
-"""Many clients in the same few directories: no loop, no deadlock, no error, exact counters, flat memory.
+"""Many clients in the same few directories: no loop, no deadlock, no error, exact counters; and
+memory that stays flat.
 
 TARN_LONG=1: a minute of cycles, two minutes of crowd with no operation over two seconds, and a
 million operations of one mount.
@@ -91,7 +92,7 @@ def test_sixteen_clients_in_the_same_directories(volume, capsys):
 @pytest.mark.skipif(is_sanitized, reason="a sanitizer's build has other costs")
 @pytest.mark.limit(3600)
 def test_memory_is_flat_over_many_operations(plain_volume, capsys):
-    """Each pass makes, looks at, moves and removes; what the first passes took is enough for all."""
+    """Each pass makes, looks at, moves and removes; what the first took is enough for all."""
     threads, count = 8, 100
     works = ["create", *["stat"] * 12, "rename", "unlink"]
     passes = 1_000_000 // (threads * count * len(works)) + 1 if IS_LONG else 4

@@ -1,4 +1,4 @@
-"""Bytes: random reads, writes, maps, holes, copies and truncations of one file, and fio's verification.
+"""Bytes: random reads, writes, maps, holes, copies and truncations of one file; fio verifies too.
 
 TARN_LONG=1: 100 000 operations with each of three seeds, and larger files for fio.
 """
@@ -220,8 +220,9 @@ def test_a_file_holds_what_was_written(programs, cluster, database, workdir, bas
         exerciser.close()
 
 
-FIO = ["--size=512m" if IS_LONG else "--size=48m", "--numjobs=2", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1",
-       "--end_fsync=1", "--group_reporting", "--randrepeat=1", f"--randseed={SEED}"]
+FIO = ["--size=512m" if IS_LONG else "--size=48m", "--numjobs=2", "--verify=crc32c",
+       "--verify_fatal=1", "--do_verify=1", "--end_fsync=1", "--group_reporting",
+       "--randrepeat=1", f"--randseed={SEED}"]
 
 
 @pytest.mark.skipif(not shutil.which("fio"), reason="fio is not installed")

@@ -86,7 +86,8 @@ def shadowed(mounted, shadow, seed, seconds):
     while time.monotonic() < end:
         one = Side(Path(mounted) / str(rounds), counts_links=False)
         other = Side(Path(shadow) / str(rounds), counts_links=False)
-        problem = first_disagreement(make_operations(seed * 1000 + rounds, 300, mounts=2), one, other)
+        operations = make_operations(seed * 1000 + rounds, 300, mounts=2)
+        problem = first_disagreement(operations, one, other)
         if problem:
             return f"round {rounds}: {problem}"
         rounds += 1
@@ -150,8 +151,10 @@ def test_both_at_once(volume, workdir, request):
 
 
 def stock_reads_badly(volume):
-    """With zstd a stock client shows bytes of its decoder after the end of data that a hole follows,
-    in its own files too. What we read is held against the shadows."""
+    """With zstd a stock client shows bytes of its decoder where a hole follows data.
+
+    It does so in files that it wrote itself. What we read is held against the shadows.
+    """
     return '"Compression": "zstd"' in volume.value("SELECT value FROM jfs_setting"
                                                    " WHERE name = 'format'")
 
