@@ -48,7 +48,7 @@ static int acl_type_of(const char *name)
 {
     for (size_t i = 0; i < sizeof(acl_names) / sizeof(acl_names[0]); i++)
         if (strcmp(name, acl_names[i].name) == 0)
-            return acl_names[i].type;
+            return (int)acl_names[i].type;
     return 0;
 }
 
