@@ -272,7 +272,8 @@ BEGIN
     INSERT INTO public.jfs_node AS n
            (inode, type, flags, mode, uid, gid, atime, mtime, ctime, atimensec, mtimensec,
             ctimensec, nlink, length, rdev, parent, access_acl_id, default_acl_id, tier_id)
-    VALUES (_ino, _type, (_p.flags & 32) | CASE WHEN _name IS NULL THEN 1073741824 ELSE 0 END, _perm, _uid, _group, _now, _now, _now, 0, 0, 0,
+    VALUES (_ino, _type, (_p.flags & 32) | CASE WHEN _name IS NULL THEN 1073741824 ELSE 0 END,
+            _perm, _uid, _group, _now, _now, _now, 0, 0, 0,
             CASE WHEN _name IS NULL THEN 0 WHEN _type = 2 THEN 2 ELSE 1 END,
             CASE _type WHEN 2 THEN 4096 WHEN 3 THEN length(_target) ELSE 0 END,
             CASE WHEN _type IN (5, 6) THEN _rdev ELSE 0 END,

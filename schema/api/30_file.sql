@@ -201,8 +201,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 CREATE FUNCTION tarn_1.write_slices(
-    _sid int8, _op int8, _ino int8, _indx int4[], _pos int4[], _id int8[], _size int4[], _mtime int8, _mtimensec int4,
-    _kill_suid bool, _sums bytea[]) RETURNS tarn.reply
+    _sid int8, _op int8, _ino int8, _indx int4[], _pos int4[], _id int8[], _size int4[],
+    _mtime int8, _mtimensec int4, _kill_suid bool, _sums bytea[]) RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
     _n       public.jfs_node;

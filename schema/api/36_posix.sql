@@ -1,7 +1,8 @@
 -- What a mount needs for POSIX beside the operations themselves: the rules of access control lists
 -- by their number, and access times.
 
--- A rule in its encoded form. Rules never change, so a client keeps what it got for good. EIO: an inode names a rule that is missing.
+-- A rule in its encoded form. Rules never change, so a client keeps what it got for good. EIO: an
+-- inode names a rule that is missing.
 CREATE FUNCTION tarn_1.acl_rule(_id int4) RETURNS TABLE (err int4, rule bytea)
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN a.id IS NULL THEN 5 ELSE 0 END,
