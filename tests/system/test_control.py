@@ -168,11 +168,11 @@ def test_rmr_removes_a_tree_and_keeps_the_books(programs, cluster, database, wor
     volume = Volume(cluster, database, "vol", workdir).format("--trash-days", str(trash_days))
     with volume.mount() as mount:
         os.mkdir(mount.directory / "tree")
-        make_tree(mount.directory / "tree", files=300)
+        make_tree(mount.directory / "tree", width=2, files=260)
         (mount.directory / "file").write_text("x")
         held = open(mount.directory / "tree" / "d0" / "f7", "rb")
         said = tarn_json("rmr", mount.directory / "tree", mount.directory / "file")
-        assert said["removed"] == 1811 + 2, said
+        assert said["removed"] == 4 * 260 + 6 + 2 + 1 + 1, said
         assert os.listdir(mount.directory) == []
         assert held.read() == b"x" * 700
         held.close()
