@@ -22,7 +22,7 @@ BACKGROUND = ("session_refresh", "usage_flush", "alloc(", "volume(")
 @pytest.fixture
 def counted(volume, proxy):
     """A mount through the proxy, with one connection that has run every function once."""
-    with volume.mount("--meta-conns", "1", url=volume.url_by(proxy)) as mount:
+    with volume.mount("--meta-conns", "1", "--no-bgjob", url=volume.url_by(proxy)) as mount:
         exercise(mount.path("warm-up"))
         yield Counted(mount, proxy)
 
