@@ -1,5 +1,6 @@
 #include "fs/base/json_stream.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,8 +38,8 @@ void json_stream_close(struct json_stream **stream)
 
 static enum rc malformed(const struct json_stream *s, const char *wanted, struct err *e)
 {
-    return err_fail(e, RC_INVALID, "malformed JSON at byte %llu: %s expected",
-                    (unsigned long long)(s->offset + s->at), wanted);
+    return err_fail(e, RC_INVALID, "malformed JSON at byte %" PRIu64 ": %s expected",
+                    s->offset + s->at, wanted);
 }
 
 /* The next character, which stays; END_OF_TEXT when there is none. */
@@ -75,7 +76,7 @@ static enum rc look_past_space(struct json_stream *s, int *c, struct err *e)
 
 static enum rc expect(struct json_stream *s, char wanted, struct err *e)
 {
-    int c;
+    int c = END_OF_TEXT;
     const char name[] = {'"', wanted, '"', '\0'};
     if (look_past_space(s, &c, e))
         return e->code;
@@ -92,7 +93,7 @@ enum rc json_stream_enter(struct json_stream *s, char bracket, struct err *e)
 
 enum rc json_stream_null(struct json_stream *s, bool *is_null, struct err *e)
 {
-    int c;
+    int c = END_OF_TEXT;
     auto_buf struct buf word;
     buf_init(&word, sizeof("null") - 1);
     if (look_past_space(s, &c, e))
@@ -108,7 +109,7 @@ enum rc json_stream_null(struct json_stream *s, bool *is_null, struct err *e)
 enum rc json_stream_more(struct json_stream *s, char closing, bool *is_first, bool *more,
                          struct err *e)
 {
-    int c;
+    int c = END_OF_TEXT;
     if (look_past_space(s, &c, e))
         return e->code;
     *more = c != closing;
@@ -125,7 +126,7 @@ static enum rc copy_string(struct json_stream *s, struct buf *out, struct err *e
 {
     bool is_escaped = false, is_open = false;
     for (;;) {
-        int c;
+        int c = END_OF_TEXT;
         if (look(s, &c, e))
             return e->code;
         if (c == END_OF_TEXT)
@@ -147,7 +148,7 @@ static enum rc copy_string(struct json_stream *s, struct buf *out, struct err *e
 
 enum rc json_stream_value(struct json_stream *s, struct buf *out, struct err *e)
 {
-    int depth = 0, c;
+    int depth = 0, c = END_OF_TEXT;
     buf_clear(out);
     if (look_past_space(s, &c, e))
         return e->code;
@@ -179,7 +180,7 @@ static enum rc decode(const struct json_stream *s, struct buf *text, struct err 
 {
     auto_json struct json *value = NULL;
     if (json_parse(buf_bytes(text), &value, e))
-        return err_note(e, "at byte %llu", (unsigned long long)(s->offset + s->at));
+        return err_note(e, "at byte %" PRIu64, s->offset + s->at);
     const char *decoded = json_as_string(value);
     buf_clear(text);
     return decoded ? buf_add_str(text, decoded, e) : malformed(s, "a string", e);
@@ -187,7 +188,7 @@ static enum rc decode(const struct json_stream *s, struct buf *text, struct err 
 
 enum rc json_stream_name(struct json_stream *s, struct buf *out, struct err *e)
 {
-    int c;
+    int c = END_OF_TEXT;
     buf_clear(out);
     if (look_past_space(s, &c, e))
         return e->code;
@@ -200,7 +201,7 @@ enum rc json_stream_name(struct json_stream *s, struct buf *out, struct err *e)
 
 enum rc json_stream_end(struct json_stream *s, struct err *e)
 {
-    int c;
+    int c = END_OF_TEXT;
     if (look_past_space(s, &c, e))
         return e->code;
     return c == END_OF_TEXT ? RC_OK : malformed(s, "the end", e);

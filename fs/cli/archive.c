@@ -47,14 +47,14 @@ static enum rc attach(struct archive *a, int fd, const char *mode, struct err *e
     return err_fail(e, RC_NO_SPACE, "out of memory");
 }
 
-static enum rc new_archive(struct archive **out, struct err *e)
+static struct archive *new_archive(struct err *e)
 {
     struct archive *a = calloc(1, sizeof(*a));
-    if (!a)
-        return err_fail(e, RC_NO_SPACE, "out of memory");
-    a->sync_fd = -1;
-    *out = a;
-    return RC_OK;
+    if (a)
+        a->sync_fd = -1;
+    else
+        err_fail(e, RC_NO_SPACE, "out of memory");
+    return a;
 }
 
 static enum rc create_file(struct archive *a, const char *path, struct err *e)
@@ -80,8 +80,10 @@ static enum rc create_file(struct archive *a, const char *path, struct err *e)
 
 enum rc archive_create(struct archive **out, const char *path, struct err *e)
 {
-    struct archive *a = NULL;
-    if (refuse_zstd(path, e) || new_archive(&a, e))
+    if (refuse_zstd(path, e))
+        return e->code;
+    struct archive *a = new_archive(e);
+    if (!a)
         return e->code;
     enum rc rc = *path ? create_file(a, path, e)
                        : attach(a, fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), "wbT", e);
@@ -136,8 +138,10 @@ enum rc archive_finish(struct archive *a, struct err *e)
 
 enum rc archive_open(struct archive **out, const char *path, struct err *e)
 {
-    struct archive *a = NULL;
-    if (refuse_zstd(path, e) || new_archive(&a, e))
+    if (refuse_zstd(path, e))
+        return e->code;
+    struct archive *a = new_archive(e);
+    if (!a)
         return e->code;
     const int fd =
         *path ? open(path, O_RDONLY | O_CLOEXEC) : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);

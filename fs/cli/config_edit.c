@@ -279,7 +279,7 @@ static enum rc put_version(struct edit *edit, enum setting s, const char *value,
 
 static enum rc put(struct edit *edit, enum setting s, const char *value, struct err *e)
 {
-    int64_t number;
+    int64_t number = 0;
     if (s == SET_BUCKET)
         return put_bucket(edit, value, e);
     if (s == SET_MIN_CLIENT || s == SET_MAX_CLIENT)

@@ -250,8 +250,8 @@ static enum rc resolve(struct dump *d, const char *path, int64_t *ino, struct er
 
 static enum rc write_all(struct dump *d, struct err *e)
 {
-    int64_t root;
-    bool is_there;
+    int64_t root = 0;
+    bool is_there = false;
     if (resolve(d, d->o->subdir, &root, e))
         return e->code;
     const bool is_whole = root == (int64_t)META_ROOT;

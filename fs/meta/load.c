@@ -1,5 +1,6 @@
 #include "fs/meta/load.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +8,7 @@
 #include "fs/meta/meta_install.h"
 
 #define CALL_MS         600000
-#define FINISH_MS       (24 * 3600000)
+#define FINISH_MS       UINT64_C(86400000)
 #define BATCH_ROWS      1000
 #define BATCH_BYTES     ((size_t)8 << 20)
 #define NUMBERS_MOST    16
@@ -111,7 +112,7 @@ static enum rc send_batch(struct load *load, struct batch *batch, struct err *e)
     auto_buf struct buf numbers, first, second;
     auto_result struct pg_result *answer = NULL;
     struct buf *scratch[COLUMNS_MOST] = {&first, &second};
-    struct pg_param params[1 + COLUMNS_MOST];
+    struct pg_param params[1 + COLUMNS_MOST] = {{0}};
     buf_init(&numbers, PARAM_BYTES_MAX);
     buf_init(&first, PARAM_BYTES_MAX);
     buf_init(&second, PARAM_BYTES_MAX);
@@ -119,6 +120,7 @@ static enum rc send_batch(struct load *load, struct batch *batch, struct err *e)
         return RC_OK;
     if (pg_int8_array(&numbers, batch->numbers, batch->rows * batch->number_count, &params[0], e))
         return e->code;
+    assert(batch->column_count <= COLUMNS_MOST);
     for (unsigned c = 0; c < batch->column_count; c++)
         if (column_param(batch, c, scratch[c], &params[1 + c], e))
             return e->code;
@@ -134,6 +136,7 @@ static enum rc add(struct load *load, enum table table, const int64_t *numbers,
                    const struct bytes *strings, struct err *e)
 {
     struct batch *batch = &load->batches[table];
+    assert(batch->column_count <= (strings ? COLUMNS_MOST : 0));
     if ((batch->rows == BATCH_ROWS || batch->bytes.size > BATCH_BYTES) &&
         send_batch(load, batch, e))
         return e->code;

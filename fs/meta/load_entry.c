@@ -43,7 +43,7 @@ static enum rc read_number(const struct json *from, const char *name, int64_t ma
 
 static enum rc read_u32(const struct json *from, const char *name, uint32_t *out, struct err *e)
 {
-    int64_t number;
+    int64_t number = 0;
     if (read_number(from, name, UINT32_MAX, &number, e))
         return e->code;
     *out = (uint32_t)number;
@@ -54,7 +54,7 @@ static enum rc read_u32(const struct json *from, const char *name, uint32_t *out
 static enum rc read_time(const struct json *from, const char *seconds, const char *nanoseconds,
                          struct timespec *out, struct err *e)
 {
-    int64_t nsec;
+    int64_t nsec = 0;
     if (read_number(from, nanoseconds, UINT32_MAX, &nsec, e))
         return e->code;
     const bool is_negative = nsec > INT32_MAX;
@@ -71,7 +71,7 @@ static enum rc read_time(const struct json *from, const char *seconds, const cha
 
 enum rc load_entry_attr(const struct json *attr, struct node_attr *out, struct err *e)
 {
-    int64_t ino, length;
+    int64_t ino = 0, length = 0;
     if (read_type(attr, &out->type, e) || read_number(attr, "inode", INT64_MAX, &ino, e) ||
         read_number(attr, "length", (int64_t)META_LENGTH_MAX, &length, e) ||
         read_u32(attr, "flags", &out->flags, e) || read_u32(attr, "mode", &out->mode, e) ||
@@ -138,8 +138,8 @@ enum rc load_entry_xattrs(const struct json *xattrs, ino_num ino, struct load *l
 /* A record as format §7.1 has it; one that reaches out of its chunk would be unreadable. */
 static enum rc add_record(const struct json *slice, struct buf *out, struct err *e)
 {
-    uint32_t pos, size, off, len;
-    int64_t id;
+    uint32_t pos = 0, size = 0, off = 0, len = 0;
+    int64_t id = 0;
     uint8_t record[RECORD_BYTES];
     const char *key = json_get_int(slice, "id", 0) ? "id" : "chunkid"; /* before 1.0 */
     if (read_u32(slice, "pos", &pos, e) || read_u32(slice, "size", &size, e) ||
@@ -159,7 +159,7 @@ static enum rc add_record(const struct json *slice, struct buf *out, struct err 
 
 enum rc load_entry_chunk(const struct json *chunk, ino_num ino, struct load *load, struct err *e)
 {
-    int64_t indx;
+    int64_t indx = 0;
     auto_buf struct buf records;
     const struct json *slices = json_get(chunk, "slices");
     const size_t count = slices ? json_length(slices) : 0;
