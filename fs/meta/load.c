@@ -37,6 +37,8 @@ static const struct batch tables[TABLES] = {
     [QUOTAS] = {"SELECT pg_temp.load_quotas($1)", 4, 0},
 };
 
+static const struct bytes no_strings[COLUMNS_MOST] = {{NULL, 0}, {NULL, 0}};
+
 struct load {
     struct pg *pg;
     bool is_open; /* the transaction */
@@ -136,7 +138,6 @@ static enum rc add(struct load *load, enum table table, const int64_t *numbers,
                    const struct bytes *strings, struct err *e)
 {
     struct batch *batch = &load->batches[table];
-    assert(batch->column_count <= (strings ? COLUMNS_MOST : 0));
     if ((batch->rows == BATCH_ROWS || batch->bytes.size > BATCH_BYTES) &&
         send_batch(load, batch, e))
         return e->code;
@@ -206,13 +207,13 @@ enum rc load_xattr(struct load *load, ino_num ino, struct bytes name, struct byt
 enum rc load_delfile(struct load *load, ino_num ino, int64_t length, int64_t expire_s,
                      struct err *e)
 {
-    return add(load, DELFILES, (int64_t[]){(int64_t)ino, length, expire_s}, NULL, e);
+    return add(load, DELFILES, (int64_t[]){(int64_t)ino, length, expire_s}, no_strings, e);
 }
 
 enum rc load_quota(struct load *load, int type, int64_t key, int64_t max_space, int64_t max_inodes,
                    struct err *e)
 {
-    return add(load, QUOTAS, (int64_t[]){type, key, max_space, max_inodes}, NULL, e);
+    return add(load, QUOTAS, (int64_t[]){type, key, max_space, max_inodes}, no_strings, e);
 }
 
 enum rc load_finish(struct load *load, const char *format, const char *counters, uint64_t *nodes,
