@@ -12,12 +12,12 @@ import pytest
 from crowd import SPAWN, Worker, embrace, nest, scramble
 from harness.check import assert_consistent
 from harness.process import run
-from harness.volume import BIN, BUILD
+from harness.sanitizers import IS_SANITIZED
+from harness.volume import BIN
 
 IS_LONG = bool(os.environ.get("TARN_LONG"))
 NO_TIMEOUTS = ["--attr-cache", "0", "--entry-cache", "0", "--dir-entry-cache", "0"]
 CLIENTS = 16
-is_sanitized = "asan" in BUILD.name or "tsan" in BUILD.name
 
 
 @pytest.fixture
@@ -82,14 +82,14 @@ def test_sixteen_clients_in_the_same_directories(volume, capsys):
               f" {sum(sum(each.lost.values()) for each in met)} lost a race,"
               f" the slowest took {slowest[0]:.2f} s ({slowest[1]})")
     assert not [line for each in met for line in each.wrong]
-    if IS_LONG and not is_sanitized:
+    if IS_LONG and not IS_SANITIZED:
         assert slowest[0] <= 2.0, slowest
     for mount in mounts:
         mount.unmount()
     assert_consistent(volume)
 
 
-@pytest.mark.skipif(is_sanitized, reason="a sanitizer's build has other costs")
+@pytest.mark.skipif(IS_SANITIZED, reason="a sanitizer's build has other costs")
 @pytest.mark.limit(3600)
 def test_memory_is_flat_over_many_operations(plain_volume, capsys):
     """Each pass makes, looks at, moves and removes; what the first took is enough for all."""

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness.volume import BUILD
+from harness.sanitizers import IS_SANITIZED
 from harness.wait import wait_for
 
 IDLE_BYTES = 30 << 20
@@ -13,8 +13,7 @@ BUFFER_BYTES = 300 << 20
 READY_SECONDS = 0.3
 READY_EXCHANGES = 5
 
-is_sanitized = "asan" in BUILD.name or "tsan" in BUILD.name
-pytestmark = pytest.mark.skipif(is_sanitized, reason="a sanitizer's build has other costs")
+pytestmark = pytest.mark.skipif(IS_SANITIZED, reason="a sanitizer's build has other costs")
 
 
 def test_an_idle_mount_stays_within_30_mib(volume):

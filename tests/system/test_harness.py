@@ -3,6 +3,8 @@
 import psycopg
 import pytest
 
+from harness.process import run
+from harness.sanitizers import take_reports
 from harness.tree import digest, differences, read_tree
 from harness.wait import wait_for
 
@@ -78,3 +80,11 @@ def test_trees_differ_by_one_byte(workdir):
     two = read_tree(workdir / "b")
     assert digest(one, members) != digest(two, members)
     assert len(differences(one, two, members)) == 1
+
+
+def test_a_report_of_a_sanitizer_is_taken_once(workdir):
+    (workdir / "report.7").write_text("ERROR: of process 7", encoding="ascii")
+    run(["sh", "-c", "echo 'a.c:1:2: runtime error: signed integer overflow' >&2"])
+    said = take_reports(workdir)
+    assert "ERROR: of process 7" in said and "a.c:1:2" in said
+    assert not take_reports(workdir)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from . import process
+from . import process, sanitizers
 from .cluster import Cluster
 from .proxy import Proxy
 from .site import Mirror, Primary
@@ -64,8 +64,20 @@ def mirror_cluster(session_directory):
     made.destroy()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def sanitizer_reports(session_directory):
+    """Where the programs of a sanitizer's build report; None of another build."""
+    if not sanitizers.IS_SANITIZED:
+        yield None
+        return
+    place = sanitizers.direct_reports(session_directory / "reports")
+    yield place
+    said = sanitizers.take_reports(place)
+    assert not said, f"a program that the tests shared ended with\n{said}"
+
+
 @pytest.fixture(autouse=True)
-def nothing_left_behind(request):
+def nothing_left_behind(request, sanitizer_reports):
     """After each test its programs have ended and nothing is mounted, whatever happened.
 
     A test that may take longer than others says so: @pytest.mark.limit(seconds).
@@ -88,6 +100,8 @@ def nothing_left_behind(request):
         is_server = leftover.arguments[0].endswith("/postgres")
         if leftover.pid not in before and not is_server:
             leftover.kill()
+    said = sanitizers.take_reports(sanitizer_reports) if sanitizer_reports else ""
+    assert not said, said
     assert not hung, f"the test hung for {limit_seconds:g} s; killed {hung}"
 
 

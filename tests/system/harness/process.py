@@ -11,6 +11,9 @@ import threading
 
 _registry = {}
 _lock = threading.Lock()
+# UBSan knows no file but stderr, where it shares the process with ASan.
+_UNDEFINED = "runtime error: "
+_undefined = []
 
 
 class Process:
@@ -49,6 +52,7 @@ class Process:
                                  f"{self.log_tail()}") from None
         with _lock:
             _registry.pop(self.child.pid, None)
+        _look_for_undefined(self.log())
         return code
 
     def stop(self, number=signal.SIGTERM, timeout=30.0):
@@ -77,6 +81,19 @@ class Process:
         raise AssertionError(f"{self.describe()} has no resident memory: it has ended")
 
 
+def _look_for_undefined(said):
+    at = said.find(_UNDEFINED)
+    if at >= 0:
+        _undefined.append(said[max(0, at - 200):at + 2000])
+
+
+def take_undefined():
+    """What programs that have ended said of undefined behaviour since the last call."""
+    taken = "\n".join(_undefined)
+    _undefined.clear()
+    return taken
+
+
 def kill_all():
     """Kill whatever is still running; the answer names it."""
     with _lock:
@@ -97,6 +114,7 @@ def run(arguments, timeout=60.0, env=None, check=True, cwd=None):
         [str(a) for a in arguments], timeout=timeout, env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL, cwd=cwd,
         capture_output=True, text=True, errors="replace")
+    _look_for_undefined(done.stderr)
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(str(a) for a in arguments)}\n"
                              f"exit code {done.returncode}\n{done.stdout}{done.stderr}")
