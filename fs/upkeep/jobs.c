@@ -1,7 +1,7 @@
 /*
  * Two threads. The quick one does what must not wait behind an hour of work: sessions at each
  * heartbeat, and whatever this client has just removed. The other one looks now and then whether a
- * job is due. Compactions run on a pool, each chunk once at a time.
+ * job is due. Compactions have threads of their own (crowd.h).
  */
 #include "fs/upkeep/jobs.h"
 
@@ -20,7 +20,7 @@
 #include "fs/base/pool.h"
 #include "fs/base/thread.h"
 #include "fs/meta/upkeep.h"
-#include "fs/upkeep/compact.h"
+#include "fs/upkeep/crowd.h"
 #include "fs/upkeep/round.h"
 
 enum {
@@ -29,8 +29,6 @@ enum {
     DAY_S = 86400,
     AGENT_LOOK_S = 10, /* of the agent: often enough to win */
     DELETES = 10,
-    COMPACTS = 10,
-    CROWD_MAX = 2 * COMPACTS,  /* chunks on their way, those waited for included */
     ROUND_MS = 50 * 60 * 1000, /* then others may have a turn */
     QUICK_ROUND_MS = 5000,     /* of the thread that has sessions to look after */
     REMOVED_PAUSE_MS = 200,    /* gathers what a client removes one by one */
@@ -99,18 +97,13 @@ METRIC_DEFINE(metric_ignored, METRIC_GAUGE, "tarn_mirrors_ignored", NULL,
 
 /* ----------------------------------------------------------------------------------- the upkeep */
 
-struct crowd {
-    struct upkeep *upkeep; /* NULL: free */
-    ino_num ino;
-    uint32_t indx;
-};
-
 struct upkeep {
     /* set at open */
     struct volume *volume;
     bool has_jobs, is_agent;
     char host[64];
-    struct pool *deletes, *compacts;
+    struct crowd *crowd;
+    struct pool *deletes;
     pthread_t quick, slow;
     bool has_quick, has_slow;
 
@@ -118,9 +111,8 @@ struct upkeep {
     _Atomic uint64_t runs; /* tells one beginning of a job from another */
 
     struct lock lock;
-    struct lock_cond changed;      /* closing, something removed, a compaction ended */
-    bool has_removed;              /* shared */
-    struct crowd crowd[CROWD_MAX]; /* shared */
+    struct lock_cond changed; /* closing, or something removed */
+    bool has_removed;         /* shared */
 
     /* of the quick thread */
     unsigned ignored;
@@ -342,75 +334,10 @@ void upkeep_removed(struct upkeep *u, bool is_certain)
     lock_broadcast(&u->changed);
 }
 
-/* ------------------------------------------------------------------------------------ compaction
- */
-
-static struct crowd *find_crowd_locked(struct upkeep *u, ino_num ino, uint32_t indx)
-{
-    for (size_t i = 0; i < CROWD_MAX; i++)
-        if (u->crowd[i].upkeep && u->crowd[i].ino == ino && u->crowd[i].indx == indx)
-            return &u->crowd[i];
-    return NULL;
-}
-
-static struct crowd *free_crowd_locked(struct upkeep *u)
-{
-    for (size_t i = 0; i < CROWD_MAX; i++)
-        if (!u->crowd[i].upkeep)
-            return &u->crowd[i];
-    return NULL;
-}
-
-/* Claim a chunk; NULL: somebody is at it, there are too many, or it is the end. */
-static struct crowd *claim(struct upkeep *u, ino_num ino, uint32_t indx, bool waits)
-{
-    LOCK_SCOPE(&u->lock);
-    while (waits && !u->is_closing && (find_crowd_locked(u, ino, indx) || !free_crowd_locked(u)))
-        (void)lock_wait(&u->changed, &u->lock, CLOCK_FOREVER_MS);
-    if (u->is_closing || find_crowd_locked(u, ino, indx))
-        return NULL;
-    struct crowd *c = free_crowd_locked(u);
-    if (c)
-        *c = (struct crowd){u, ino, indx};
-    return c;
-}
-
-static void let_go(struct crowd *c)
-{
-    struct upkeep *u = c->upkeep;
-    LOCK_SCOPE(&u->lock);
-    c->upkeep = NULL;
-    lock_broadcast(&u->changed);
-}
-
-static void compact_claimed(void *arg)
-{
-    struct crowd *c = arg;
-    struct err e = ERR_INIT;
-    struct compact_result result = {.outcome = COMPACT_NOTHING};
-    enum rc rc = RC_OK;
-    if (!c->upkeep->is_closing)
-        rc = compact_chunk(c->upkeep->volume, c->ino, c->indx, &result, &e);
-    if (rc == RC_NOT_FOUND)
-        log_err(LOG_LEVEL_DEBUG, &e, "somebody else was quicker");
-    else if (rc)
-        log_err(LOG_LEVEL_WARN, &e, "a chunk stays as it is");
-    else if (result.outcome == COMPACT_DONE)
-        log_debug("chunk %u of inode %llu: %u of %u records are one now, of %u bytes", c->indx,
-                  (unsigned long long)c->ino, result.replaced, result.records, result.size);
-    let_go(c);
-}
-
 void upkeep_crowded(struct upkeep *u, ino_num ino, uint32_t indx, bool waits)
 {
-    struct crowd *c = u ? claim(u, ino, indx, waits) : NULL;
-    struct err busy = ERR_INIT;
-    if (!c)
-        return;
-    if (waits)
-        compact_claimed(c);
-    else if (pool_submit(u->compacts, compact_claimed, c, &busy))
-        let_go(c);
+    if (u)
+        crowd_compact(u->crowd, ino, indx, waits);
 }
 
 /* ----------------------------------------------------------------------------- opening, closing */
@@ -420,9 +347,7 @@ static enum rc start(struct upkeep *u, unsigned max_deletes, struct err *e)
     const struct pool_options deletes = {.name = "delete",
                                          .max_threads = max_deletes ? max_deletes : DELETES,
                                          .max_queued = 2 * (size_t)DELETES};
-    const struct pool_options compacts = {
-        .name = "compact", .max_threads = COMPACTS, .max_queued = COMPACTS};
-    if (pool_open(&u->deletes, &deletes, e) || pool_open(&u->compacts, &compacts, e))
+    if (pool_open(&u->deletes, &deletes, e) || crowd_open(&u->crowd, u->volume, e))
         return e->code;
     if (thread_start(&u->quick, "upkeep", 0, run_quick, u, e))
         return e->code;
@@ -463,11 +388,12 @@ void upkeep_close(struct upkeep **upkeep)
     u->is_closing = true;
     lock_broadcast(&u->changed);
     lock_drop(&u->lock);
+    crowd_end(u->crowd);
     if (u->has_quick)
         pthread_join(u->quick, NULL);
     if (u->has_slow)
         pthread_join(u->slow, NULL);
-    pool_close(&u->compacts);
+    crowd_close(&u->crowd);
     pool_close(&u->deletes);
     lock_cond_deinit(&u->changed);
     lock_deinit(&u->lock);
