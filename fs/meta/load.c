@@ -28,13 +28,17 @@ struct batch {
 enum table { NODES, EDGES, CHUNKS, SYMLINKS, XATTRS, DELFILES, QUOTAS, TABLES };
 
 static const struct batch tables[TABLES] = {
-    [NODES] = {"SELECT pg_temp.load_nodes($1,$2,$3)", 16, 2},
-    [EDGES] = {"SELECT pg_temp.load_edges($1,$2)", 3, 1},
-    [CHUNKS] = {"SELECT pg_temp.load_chunks($1,$2)", 2, 1},
-    [SYMLINKS] = {"SELECT pg_temp.load_symlinks($1,$2)", 1, 1},
-    [XATTRS] = {"SELECT pg_temp.load_xattrs($1,$2,$3)", 1, 2},
-    [DELFILES] = {"SELECT pg_temp.load_delfiles($1)", 3, 0},
-    [QUOTAS] = {"SELECT pg_temp.load_quotas($1)", 4, 0},
+    [NODES] = {.sql = "SELECT pg_temp.load_nodes($1,$2,$3)", .number_count = 16, .column_count = 2},
+    [EDGES] = {.sql = "SELECT pg_temp.load_edges($1,$2)", .number_count = 3, .column_count = 1},
+    [CHUNKS] = {.sql = "SELECT pg_temp.load_chunks($1,$2)", .number_count = 2, .column_count = 1},
+    [SYMLINKS] = {.sql = "SELECT pg_temp.load_symlinks($1,$2)",
+                  .number_count = 1,
+                  .column_count = 1},
+    [XATTRS] = {.sql = "SELECT pg_temp.load_xattrs($1,$2,$3)",
+                .number_count = 1,
+                .column_count = 2},
+    [DELFILES] = {.sql = "SELECT pg_temp.load_delfiles($1)", .number_count = 3, .column_count = 0},
+    [QUOTAS] = {.sql = "SELECT pg_temp.load_quotas($1)", .number_count = 4, .column_count = 0},
 };
 
 static const struct bytes no_strings[COLUMNS_MOST] = {{NULL, 0}, {NULL, 0}};

@@ -25,22 +25,22 @@ static enum rc change(struct meta *meta, const struct call *call, const char *ve
 enum rc meta_quota_set(struct meta *meta, enum quota_type type, uint64_t key, int64_t max_space,
                        int64_t max_inodes, struct err *e)
 {
-    struct pg_param params[] = {pg_int4(type), pg_int8((int64_t)key), limit_param(max_space),
-                                limit_param(max_inodes)};
+    struct pg_param params[] = {pg_int4((int32_t)type), pg_int8((int64_t)key),
+                                limit_param(max_space), limit_param(max_inodes)};
     return change(meta, CALL("SELECT * FROM tarn_1.quota_set($1,$2,$3,$4)", params),
                   "setting the quota", key, e);
 }
 
 enum rc meta_quota_delete(struct meta *meta, enum quota_type type, uint64_t key, struct err *e)
 {
-    struct pg_param params[] = {pg_int4(type), pg_int8((int64_t)key)};
+    struct pg_param params[] = {pg_int4((int32_t)type), pg_int8((int64_t)key)};
     return change(meta, CALL("SELECT * FROM tarn_1.quota_delete($1,$2)", params),
                   "deleting the quota", key, e);
 }
 
 enum rc meta_quota_repair(struct meta *meta, enum quota_type type, uint64_t key, struct err *e)
 {
-    struct pg_param params[] = {pg_int4(type), pg_int8((int64_t)key)};
+    struct pg_param params[] = {pg_int4((int32_t)type), pg_int8((int64_t)key)};
     return change(meta, CALL("SELECT * FROM tarn_1.quota_repair($1,$2)", params),
                   "repairing the quota", key, e);
 }
@@ -76,7 +76,7 @@ enum rc meta_quotas(struct meta *meta, enum quota_type type, uint64_t key, quota
                     void *arg, struct err *e)
 {
     const bool is_any = type == QUOTA_ANY;
-    struct pg_param params[] = {is_any ? pg_null(OID_INT4) : pg_int4(type),
+    struct pg_param params[] = {is_any ? pg_null(OID_INT4) : pg_int4((int32_t)type),
                                 is_any ? pg_null(OID_INT8) : pg_int8((int64_t)key)};
     auto_result struct pg_result *r = NULL;
     if (retry_read(meta, CALL("SELECT * FROM tarn_1.quotas($1,$2)", params), &r, e))
@@ -87,7 +87,7 @@ enum rc meta_quotas(struct meta *meta, enum quota_type type, uint64_t key, quota
 enum rc meta_quota_counts(struct meta *meta, enum quota_type type, uint64_t key, quota_visit visit,
                           void *arg, struct err *e)
 {
-    struct pg_param params[] = {pg_int4(type), pg_int8((int64_t)key)};
+    struct pg_param params[] = {pg_int4((int32_t)type), pg_int8((int64_t)key)};
     auto_result struct pg_result *r = NULL;
     if (retry_read(meta, CALL("SELECT * FROM tarn_1.quota_counts($1,$2)", params), &r, e))
         return err_note(e, "could not count what the quotas are about");
