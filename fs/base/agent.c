@@ -45,7 +45,7 @@ static bool is_passing(enum rc rc)
            rc == RC_IO;
 }
 
-bool agent_is_ending(struct agent *agent)
+static bool asked_to_end(struct agent *agent)
 {
     LOCK_SCOPE(&agent->lock);
     return agent->is_ending;
@@ -134,7 +134,7 @@ static void work_until_end(void *arg)
 {
     struct agent *agent = arg;
     uint64_t pause_ms = 0;
-    while (!agent_is_ending(agent)) {
+    while (!asked_to_end(agent)) {
         uint64_t begun_ms = clock_ms();
         struct err e = ERR_INIT;
         if (turn(agent, &pause_ms, &e)) {

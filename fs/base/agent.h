@@ -43,9 +43,6 @@ void agent_hold_signals(void);
 /* Run until a signal (RC_OK) or a failure that trying again cannot mend. */
 MUST_CHECK enum rc agent_run(const struct agent_options *options, struct err *e);
 
-/* Has a signal asked for the end? Long work looks now and then. */
-bool agent_is_ending(struct agent *agent);
-
 /* Show status from now on, and whether /readyz says yes; takes *status. */
 MUST_CHECK enum rc agent_publish(struct agent *agent, struct json **status, bool is_ready,
                                  struct err *e);

@@ -52,7 +52,7 @@ enum rc log_level_parse(const char *word, enum log_level *out, struct err *e)
     return err_fail(e, RC_INVALID, "\"%s\" is no log level (debug, info, warn or error)", word);
 }
 
-bool log_enabled(enum log_level level)
+static bool is_shown(enum log_level level)
 {
     return (int)level >= atomic_load_explicit(&logger.lowest, memory_order_relaxed);
 }
@@ -184,7 +184,7 @@ static void log_line(enum log_level level, const struct err *e, const char *fmt,
 
 void log_write(enum log_level level, const char *fmt, ...)
 {
-    if (!log_enabled(level))
+    if (!is_shown(level))
         return;
     va_list args;
     va_start(args, fmt);
@@ -194,7 +194,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 
 void log_err(enum log_level level, const struct err *e, const char *fmt, ...)
 {
-    if (!log_enabled(level))
+    if (!is_shown(level))
         return;
     va_list args;
     va_start(args, fmt);

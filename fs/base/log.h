@@ -25,9 +25,6 @@ void log_init(const char *program, enum log_level lowest, bool as_json);
 /* Parse "debug|info|warn|error". RC_INVALID otherwise. */
 MUST_CHECK enum rc log_level_parse(const char *word, enum log_level *out, struct err *e);
 
-/* Would a line of this level be shown? */
-bool log_enabled(enum log_level level);
-
 /* fmt becomes msg. */
 void log_write(enum log_level level, const char *fmt, ...) PRINTF(2, 3);
 

@@ -49,7 +49,8 @@ static int current_root(struct file_store *s, dev_t *dev, ino_t *ino)
     return s->root_fd;
 }
 
-enum rc file_root(struct file_store *s, int *root_fd, struct err *e)
+/* The root, borrowed, after checking that it is still what the path names. */
+static enum rc checked_root(struct file_store *s, int *root_fd, struct err *e)
 {
     dev_t dev;
     ino_t ino;
@@ -76,7 +77,7 @@ static enum rc open_object(struct store *base, const char *key, int *out, struct
                            struct err *e)
 {
     int root_fd;
-    enum rc rc = file_root((struct file_store *)base, &root_fd, e);
+    enum rc rc = checked_root((struct file_store *)base, &root_fd, e);
     if (rc)
         return rc;
 
@@ -137,7 +138,7 @@ static enum rc file_put(struct store *base, const char *key, struct bytes data,
 {
     struct file_store *s = (struct file_store *)base;
     int root_fd;
-    enum rc rc = file_root(s, &root_fd, e);
+    enum rc rc = checked_root(s, &root_fd, e);
     return rc ? rc : file_write(s, root_fd, key, data, e);
 }
 
@@ -158,7 +159,7 @@ static enum rc file_remove(struct store *s, const char *key, uint64_t deadline_m
                            struct err *e)
 {
     int root_fd;
-    enum rc rc = file_root((struct file_store *)s, &root_fd, e);
+    enum rc rc = checked_root((struct file_store *)s, &root_fd, e);
     if (rc)
         return rc;
     if (unlinkat(root_fd, key, 0) == -1 && errno != ENOENT && errno != ENOTDIR)
@@ -170,7 +171,7 @@ static enum rc file_list(struct store *s, const char *prefix, const char *after,
                          void *arg, uint64_t deadline_ms, struct err *e)
 {
     int root_fd;
-    enum rc rc = file_root((struct file_store *)s, &root_fd, e);
+    enum rc rc = checked_root((struct file_store *)s, &root_fd, e);
     return rc ? rc : file_walk(root_fd, prefix, after, visit, arg, deadline_ms, e);
 }
 

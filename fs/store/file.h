@@ -31,9 +31,6 @@ struct file_store {
     _Atomic uint64_t durable[FILE_DURABLE_SLOTS];
 };
 
-/* The root, borrowed, after checking that it is still what the path names. */
-MUST_CHECK enum rc file_root(struct file_store *s, int *root_fd, struct err *e);
-
 /* As err_os(), but a directory that vanished under us is the store's state, not an answer. */
 enum rc file_os(struct err *e, int os_errno, const char *what, const char *key);
 

@@ -25,8 +25,9 @@ METRIC_DEFINE(metric_bytes, METRIC_COUNTER, "tarn_deleted_bytes_total", NULL,
 METRIC_DEFINE(metric_failures, METRIC_COUNTER, "tarn_delete_failures_total", NULL,
               "slices whose objects could not be removed yet")
 
-enum rc delete_slice_objects(struct volume *volume, uint64_t slice, uint32_t size,
-                             uint64_t deadline_ms, struct err *e)
+/* Remove every object of a slice of size bytes. RC_OK: none of them is there any more. */
+static enum rc delete_objects(struct volume *volume, uint64_t slice, uint32_t size,
+                              uint64_t deadline_ms, struct err *e)
 {
     const uint32_t block_bytes = volume_block_bytes(volume);
     const uint32_t count = block_count(size, block_bytes);
@@ -76,8 +77,7 @@ static void remove_slices(struct batch *b)
     for (size_t i; (i = atomic_fetch_add(&b->next, 1)) < b->count;) {
         struct err e = ERR_INIT;
         const struct meta_doomed *d = &b->slices[i];
-        if (delete_slice_objects(b->volume, d->slice, d->size, clock_deadline(SLICE_PATIENCE_MS),
-                                 &e))
+        if (delete_objects(b->volume, d->slice, d->size, clock_deadline(SLICE_PATIENCE_MS), &e))
             note_failure(b, &e);
         else
             b->is_gone[i] = true;

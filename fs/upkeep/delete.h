@@ -16,10 +16,6 @@
 #include "fs/base/pool.h"
 #include "fs/volume/volume.h"
 
-/* Remove every object of a slice of size bytes. RC_OK: none of them is there any more. */
-MUST_CHECK enum rc delete_slice_objects(struct volume *volume, uint64_t slice, uint32_t size,
-                                        uint64_t deadline_ms, struct err *e);
-
 /*
  * Let go of the data of a removed file, which dooms its slices. *is_done false: somebody else is
  * at it, and will do the rest.

@@ -29,7 +29,8 @@ enum {
     DETACHED_S = 86400,
 };
 
-bool round_goes_on(const struct round *r)
+/* May another batch begin? */
+static bool goes_on(const struct round *r)
 {
     return !atomic_load(r->is_closing) && clock_left(r->until_ms) > 0 &&
            r->first.code != RC_UNAVAILABLE;
@@ -74,7 +75,7 @@ void round_sessions(struct round *r)
         note(r, &e, "could not look for stale sessions");
         return;
     }
-    for (size_t i = 0; i < sids.count && round_goes_on(r); i++)
+    for (size_t i = 0; i < sids.count && goes_on(r); i++)
         reap(r, sids.items[i]);
     if (r->items)
         round_removed_files(r); /* what they had open and was unlinked */
@@ -85,14 +86,14 @@ void round_sessions(struct round *r)
 static void drop_files(struct round *r, int64_t older_s)
 {
     ino_num after = 0;
-    for (bool has_more = true; has_more && round_goes_on(r);) {
+    for (bool has_more = true; has_more && goes_on(r);) {
         struct err e = ERR_INIT;
         auto_numbers struct number_list files = {0};
         if (meta_dying_files(meta_of(r), older_s, after, FILES_AT_ONCE, &files, &e)) {
             note(r, &e, "could not look for removed files");
             return;
         }
-        for (size_t i = 0; i < files.count && round_goes_on(r); i++) {
+        for (size_t i = 0; i < files.count && goes_on(r); i++) {
             bool is_done = false;
             /* A damaged volume may list a file that lives: the hourly round speaks of it. */
             if (delete_file(r->volume, files.items[i], &is_done, &e) &&
@@ -109,7 +110,7 @@ static void drop_files(struct round *r, int64_t older_s)
 void round_doomed(struct round *r)
 {
     struct delete_tally tally = {0};
-    for (bool has_more = true; has_more && round_goes_on(r);) {
+    for (bool has_more = true; has_more && goes_on(r);) {
         struct err e = ERR_INIT;
         if (delete_doomed(r->volume, r->deletes, &tally, &has_more, &e)) {
             note(r, &e, "could not delete slices now");
@@ -135,7 +136,7 @@ void round_files(struct round *r)
 
 void round_slices(struct round *r)
 {
-    for (uint64_t found = 1; found && round_goes_on(r);) {
+    for (uint64_t found = 1; found && goes_on(r);) {
         struct err e = ERR_INIT;
         if (meta_doomed_scan(meta_of(r), SLICES_AT_ONCE, &found, &e)) {
             note(r, &e, "could not look for slices without references");
@@ -157,7 +158,7 @@ void round_sums(struct round *r)
             return;
         }
         r->items += removed;
-    } while (at && round_goes_on(r));
+    } while (at && goes_on(r));
 }
 
 /* ---- the trash ---- */
@@ -171,7 +172,7 @@ static enum rc empty_tree(struct round *r, purge_verb purge, ino_num root, bool 
 {
     uint64_t removed = 1;
     *is_empty = false;
-    while (removed && !*is_empty && round_goes_on(r)) {
+    while (removed && !*is_empty && goes_on(r)) {
         if (purge(meta_of(r), root, ENTRIES_AT_ONCE, &removed, is_empty, e))
             return e->code;
         r->items += removed;
@@ -185,7 +186,7 @@ static void purge_trash(struct round *r)
     auto_numbers struct number_list hours = {0};
     if (meta_trash_due(meta_of(r), &hours, &e))
         note(r, &e, "could not look at the trash");
-    for (size_t i = 0; i < hours.count && round_goes_on(r); i++) {
+    for (size_t i = 0; i < hours.count && goes_on(r); i++) {
         bool is_empty;
         if (empty_tree(r, meta_trash_purge, hours.items[i], &is_empty, &e) ||
             (is_empty && meta_trash_hour_drop(meta_of(r), hours.items[i], &e)))
@@ -199,7 +200,7 @@ static void remove_detached(struct round *r)
     auto_numbers struct number_list trees = {0};
     if (meta_detached_due(meta_of(r), DETACHED_S, TREES_AT_ONCE, &trees, &e))
         note(r, &e, "could not look for detached trees");
-    for (size_t i = 0; i < trees.count && round_goes_on(r); i++) {
+    for (size_t i = 0; i < trees.count && goes_on(r); i++) {
         bool is_empty;
         if (empty_tree(r, meta_detached_purge, trees.items[i], &is_empty, &e) ||
             (is_empty && meta_detached_drop(meta_of(r), trees.items[i], &e)))
@@ -209,7 +210,7 @@ static void remove_detached(struct round *r)
 
 static void expire_delayed(struct round *r)
 {
-    for (uint64_t expired = 1; expired && round_goes_on(r);) {
+    for (uint64_t expired = 1; expired && goes_on(r);) {
         struct err e = ERR_INIT;
         if (meta_delayed_expire(meta_of(r), GROUPS_AT_ONCE, &expired, &e)) {
             note(r, &e, "could not let go of slices that were replaced");
@@ -230,7 +231,7 @@ void round_trash(struct round *r)
 
 void round_change_log(struct round *r)
 {
-    for (uint64_t expired = 1; expired && round_goes_on(r);) {
+    for (uint64_t expired = 1; expired && goes_on(r);) {
         struct err e = ERR_INIT;
         if (meta_change_log_expire(meta_of(r), LINES_AT_ONCE, &expired, &e)) {
             note(r, &e, "could not shorten the change log");
@@ -274,7 +275,7 @@ static enum rc find_drifts(struct round *r, struct drifts *d, struct err *e)
         if (meta_dir_stats_differ(meta_of(r), &at, DIRS_AT_ONCE, &page, &count, e))
             return e->code;
         drifts_add(d, page, count);
-    } while (at && d->count < DRIFTS_MAX && round_goes_on(r));
+    } while (at && d->count < DRIFTS_MAX && goes_on(r));
     return RC_OK;
 }
 
@@ -285,7 +286,7 @@ static enum rc find_drifts(struct round *r, struct drifts *d, struct err *e)
 static void wait_for_clients(const struct round *r)
 {
     const uint64_t until = clock_deadline(SETTLED_MS);
-    while (clock_left(until) > 0 && round_goes_on(r))
+    while (clock_left(until) > 0 && goes_on(r))
         clock_sleep_until(clock_deadline(POLL_MS));
 }
 
@@ -299,7 +300,7 @@ void round_dir_stats(struct round *r)
     }
     if (drifts.count)
         wait_for_clients(r);
-    for (size_t i = 0; i < drifts.count && round_goes_on(r); i++) {
+    for (size_t i = 0; i < drifts.count && goes_on(r); i++) {
         bool is_mended = false;
         if (meta_dir_stats_mend(meta_of(r), &drifts.items[i], &is_mended, &e))
             note(r, &e, "could not mend the statistics of a directory");
@@ -314,7 +315,7 @@ void round_dir_stats(struct round *r)
 
 static void compact_listed(struct round *r, const struct meta_chunk *chunks, size_t count)
 {
-    for (size_t i = 0; i < count && round_goes_on(r); i++) {
+    for (size_t i = 0; i < count && goes_on(r); i++) {
         struct err e = ERR_INIT;
         struct compact_result result;
         if (compact_whole_chunk(r->volume, chunks[i].ino, chunks[i].indx, &result, &e) &&
@@ -337,5 +338,5 @@ void round_crowded(struct round *r)
             return;
         }
         compact_listed(r, chunks, count);
-    } while (at && round_goes_on(r));
+    } while (at && goes_on(r));
 }

@@ -31,9 +31,6 @@ struct round {
     struct err first;
 };
 
-/* May another batch begin? */
-bool round_goes_on(const struct round *round);
-
 /* End sessions whose time is over, and let go of what they held. */
 void round_sessions(struct round *round);
 /* The data of files that were removed an hour ago or more, and which nobody has deleted since. */

@@ -98,9 +98,6 @@ MUST_CHECK enum rc lock_try(struct vfs_file *handle, const struct meta_lock *wha
 /* Is this outcome "somebody else has it"? */
 bool lock_is_busy(const struct err *e);
 
-/* Hand the request to the worker. RC_UNAVAILABLE: there is none. */
-MUST_CHECK enum rc lock_enqueue(struct vfs_lock_request *request, struct err *e);
-
 /* ---- for the rest of the vfs ---- */
 
 MUST_CHECK enum rc lock_table_open(struct lock_table **out, struct vfs *vfs, struct err *e);

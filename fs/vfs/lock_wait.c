@@ -38,7 +38,8 @@ static enum rc unmounting(struct err *e)
     return err_refused(e, ENOTCONN, "the volume is being unmounted");
 }
 
-enum rc lock_enqueue(struct vfs_lock_request *r, struct err *e)
+/* Hand the request to the worker. RC_UNAVAILABLE: there is none. */
+static enum rc enqueue(struct vfs_lock_request *r, struct err *e)
 {
     struct lock_table *table = r->handle->vfs->locks;
 
@@ -307,10 +308,10 @@ void vfs_lock_start(struct vfs_lock_request *r)
         give_up_flock(r);
         metric_add(&metric_waits, 1);
         e = ERR_INIT;
-        if (lock_enqueue(r, &e) == RC_OK)
+        if (enqueue(r, &e) == RC_OK)
             return;
     } else if (e.code == RC_OK && r->is_granted) {
-        if (lock_enqueue(r, &e) == RC_OK)
+        if (enqueue(r, &e) == RC_OK)
             return;
         tend_notify(r->handle->vfs, r->what.ino); /* better here than not at all */
         e = ERR_INIT;

@@ -50,8 +50,12 @@ static enum rc fetch_views(struct inode *in, uint32_t indx, uint32_t count, uint
     return RC_OK;
 }
 
-enum rc reader_view(struct inode *in, uint32_t indx, uint32_t ahead, struct chunk_view **out,
-                    struct err *e)
+/*
+ * The view of a chunk: at hand, or fetched, with up to ahead following ones. *out is a reference
+ * for the caller; NULL: a hole.
+ */
+static enum rc get_view(struct inode *in, uint32_t indx, uint32_t ahead, struct chunk_view **out,
+                        struct err *e)
 {
     lock_take(&in->lock);
     const bool is_known = views_find(&in->views, indx, out);
@@ -179,7 +183,7 @@ static enum rc copy_once(struct inode *in, uint32_t indx, uint32_t pos, uint32_t
     struct chunk_view *view = NULL;
     struct copying copying = {in->vfs->cache, out, 0, deadline_ms};
 
-    enum rc rc = reader_view(in, indx, VIEWS_AT_ONCE, &view, e);
+    enum rc rc = get_view(in, indx, VIEWS_AT_ONCE, &view, e);
     if (rc)
         return rc;
     /* A read over several blocks waits for the slowest of them, not for one after the other. */
@@ -245,7 +249,7 @@ void reader_prefetch(struct inode *in, uint64_t from, uint64_t to)
         const uint64_t room = META_CHUNK_BYTES - pos, left = to - from;
         const uint32_t n = (uint32_t)(left < room ? left : room);
         struct chunk_view *view = NULL;
-        if (reader_view(in, (uint32_t)(from / META_CHUNK_BYTES), VIEWS_AT_ONCE, &view, &ignored))
+        if (get_view(in, (uint32_t)(from / META_CHUNK_BYTES), VIEWS_AT_ONCE, &view, &ignored))
             return;
         (void)!walk_chunk(in->vfs, view, pos, n, prefetch_part, in->vfs, &ignored);
         chunk_view_unref(&view);
@@ -292,7 +296,7 @@ enum rc reader_seek(struct inode *in, uint64_t off, uint64_t end, bool wants_dat
             *out = wants_data ? off : end;
             return RC_OK;
         }
-        enum rc rc = reader_view(in, (uint32_t)(start / META_CHUNK_BYTES), VIEWS_AT_ONCE, &view, e);
+        enum rc rc = get_view(in, (uint32_t)(start / META_CHUNK_BYTES), VIEWS_AT_ONCE, &view, e);
         if (rc)
             return rc;
         const bool is_hole = !view;

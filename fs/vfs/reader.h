@@ -8,13 +8,6 @@
 
 #include "fs/vfs/state.h"
 
-/*
- * The view of a chunk: at hand, or fetched, with up to ahead following ones. *out is a reference
- * for the caller; NULL: a hole.
- */
-MUST_CHECK enum rc reader_view(struct inode *inode, uint32_t indx, uint32_t ahead,
-                               struct chunk_view **out, struct err *e);
-
 /* Copy [off, off+size), all below the end of the file, into out. */
 MUST_CHECK enum rc reader_copy(struct inode *inode, uint64_t off, uint64_t size, uint8_t *out,
                                struct err *e);
