@@ -65,7 +65,7 @@ enum rc facts_read(struct pg *own, struct facts *out, struct err *e)
         return rc;
     if (rc || pg_rows(row) == 0) {
         pg_result_free(&row);
-        err_fail(e, RC_NOT_FOUND, "this database is no mirror; tarn-mirror join makes it one");
+        err_fail(e, RC_NOT_FOUND, "this database is no mirror; tarn mirror join makes it one");
         return err_exits(e, EXIT_NOT_FORMATTED);
     }
     take_row(out, row);

@@ -63,11 +63,11 @@ static const struct conf_option options[] = {
 };
 
 static const struct conf_command command = {
-    .name = "tarn-mirror join",
+    .name = "tarn mirror join",
     .arguments = "MIRROR-URL",
     .summary = "make an empty database a mirror of a primary",
     .details =
-        "  tarn-mirror join --primary postgres://repl@db.paris/volume --name tokyo \\\n"
+        "  tarn mirror join --primary postgres://repl@db.paris/volume --name tokyo \\\n"
         "      --bucket /srv/blocks/ --origin /mnt/paris-blocks/ postgres://owner@db.tokyo/volume\n\n"
         "Checks both servers, makes the tables as the primary has them, subscribes, follows the\n"
         "first copy and waits until the mirror is consistent; then it can be mounted. An\n"

@@ -67,7 +67,7 @@ static enum rc check_primary(struct join *j, struct findings *found, struct err 
     uint64_t asked_us = clock_us();
     enum rc rc = read_clock(j->primary, "SELECT * FROM tarn_1.clock()", &primary_us, there, e);
     if (rc == RC_NOT_FOUND)
-        return findings_add(found, FINDING_PROBLEM, "primary", "tarn-primary adopt PRIMARY-URL", e,
+        return findings_add(found, FINDING_PROBLEM, "primary", "tarn primary adopt PRIMARY-URL", e,
                             "the database at the primary has not been adopted by this version");
     if (rc)
         return err_note(e, "primary");

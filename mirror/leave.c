@@ -31,7 +31,7 @@ static const struct conf_option options[] = {
 };
 
 static const struct conf_command command = {
-    .name = "tarn-mirror leave",
+    .name = "tarn mirror leave",
     .arguments = "MIRROR-URL",
     .summary = "end the mirror: subscription here, slot at the primary",
     .details = "The tables stay as they are but cannot be mounted any more. A join into the same\n"

@@ -67,5 +67,5 @@ int main(int argc, char **argv)
     daemon_harden();
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* steps show as they are done, in a log file too */
     log_init("tarn-mirror", LOG_LEVEL_INFO, false);
-    return command_dispatch("tarn-mirror", verbs, sizeof(verbs) / sizeof(verbs[0]), argc, argv);
+    return command_dispatch("tarn mirror", verbs, sizeof(verbs) / sizeof(verbs[0]), argc, argv);
 }

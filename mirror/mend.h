@@ -2,7 +2,7 @@
  * mend - what has changed at the primary since the join is made here too.
  *
  * A newer stock client adds columns and tables. A column stops apply until it is here. A table
- * passes by unseen until the `tarn-primary adopt` of a version that knows it publishes it; then it
+ * passes by unseen until the `tarn primary adopt` of a version that knows it publishes it; then it
  * is made here, copied and followed.
  *
  * Threads   one

@@ -50,14 +50,14 @@ static const struct conf_option options[] = {
 };
 
 static const struct conf_command command = {
-    .name = "tarn-mirror run",
+    .name = "tarn mirror run",
     .arguments = "MIRROR-URL",
     .summary = "the agent of a mirror site: state, lag, healing",
     .details =
-        "  tarn-mirror run postgres://owner@db.tokyo/volume --metrics 127.0.0.1:9662\n\n"
+        "  tarn mirror run postgres://owner@db.tokyo/volume --metrics 127.0.0.1:9662\n\n"
         "Runs in the foreground until SIGTERM, through restarts of both servers and cuts of\n"
         "the line. A mirror that is LOST stays readable; seed it again with\n"
-        "tarn-mirror leave and tarn-mirror join.\n"
+        "tarn mirror leave and tarn mirror join.\n"
         "Exit codes: 0 ended by a signal, 3 unreachable at the start, 4 denied, 5 no mirror\n"
         "there.",
     .options = options,

@@ -41,7 +41,7 @@ static bool is_slot_lost(const struct mirror_sight *s)
 static enum mirror_state before_ready(const struct mirror_sight *s, char why[MIRROR_WHY_MAX])
 {
     if (!s->has_subscription) {
-        (void)snprintf(why, MIRROR_WHY_MAX, "no subscription yet; run tarn-mirror join again");
+        (void)snprintf(why, MIRROR_WHY_MAX, "no subscription yet; run tarn mirror join again");
         return MIRROR_JOINING;
     }
     if (s->errors_new > 0)

@@ -24,7 +24,7 @@ static const struct conf_option options[] = {
 };
 
 static const struct conf_command command = {
-    .name = "tarn-mirror status",
+    .name = "tarn mirror status",
     .arguments = "MIRROR-URL",
     .summary = "show the state of a mirror and how far it is behind",
     .details = "Exit codes: 0 it may be mounted, 3 unreachable, 4 denied, 5 no mirror there,\n"

@@ -46,7 +46,7 @@ static const struct conf_option options[] = {
 };
 
 static const struct conf_command command = {
-    .name = "tarn-primary adopt",
+    .name = "tarn primary adopt",
     .arguments = "META-URL",
     .summary = "make an existing JuiceFS volume a primary that mirrors can join",
     .details =
@@ -54,7 +54,7 @@ static const struct conf_command command = {
         "it; then installs schema tarn and the functions, sets the replica identity of three\n"
         "tables and publishes. The volume's own tables and data stay as they are, and stock\n"
         "clients go on. Repeating it changes nothing, and installs newer functions.\n\n"
-        "  tarn-primary adopt postgres://owner@db.example/volume --name paris\n\n"
+        "  tarn primary adopt postgres://owner@db.example/volume --name paris\n\n"
         "The password comes from META_PASSWORD or a libpq passfile.\n"
         "Exit codes: 0 done, 1 a check failed, 3 unreachable, 4 denied, 5 no volume there.",
     .options = options,

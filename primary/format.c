@@ -7,7 +7,7 @@
  *   4  adopt
  *
  * When 3 fails the object of 2 is removed again. After 3 the volume exists; when 4 fails it is made
- * a primary by `tarn-primary adopt`.
+ * a primary by `tarn primary adopt`.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -157,11 +157,11 @@ static const struct conf_option options[] = {
 };
 
 static const struct conf_command command = {
-    .name = "tarn-primary format",
+    .name = "tarn format",
     .arguments = "META-URL NAME",
     .summary = "make a new volume and its primary",
     .details =
-        "  tarn-primary format postgres://owner@db.example/volume myvol --bucket /srv/blocks/\n\n"
+        "  tarn format postgres://owner@db.example/volume myvol --bucket /srv/blocks/\n\n"
         "The password comes from META_PASSWORD or a libpq passfile. The database must be\n"
         "empty, and the bucket must hold nothing of that name.\n"
         "Exit codes: 0 done, 1 a check failed, 3 unreachable, 4 denied, 7 the bucket cannot\n"
@@ -332,7 +332,7 @@ static enum rc make(struct making *m, const char *site, struct json *steps, stru
         return e->code;
     m->has_object = false; /* it belongs to a volume now */
     if (primary_take(m->pg, site, steps, e))
-        return err_note(e, "the volume exists, but is no primary yet (tarn-primary adopt)");
+        return err_note(e, "the volume exists, but is no primary yet (tarn primary adopt)");
     return RC_OK;
 }
 

@@ -25,7 +25,7 @@ enum rc primary_connect(struct pg **out, const char *url, struct err *e)
 
 enum rc primary_not_adopted(struct err *e)
 {
-    err_fail(e, RC_NOT_FOUND, "the database has not been adopted; run tarn-primary adopt URL");
+    err_fail(e, RC_NOT_FOUND, "the database has not been adopted; run tarn primary adopt URL");
     return err_exits(e, EXIT_NOT_FORMATTED);
 }
 
@@ -34,5 +34,5 @@ int main(int argc, char **argv)
     daemon_harden();
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* steps show as they are done, in a log file too */
     log_init("tarn-primary", LOG_LEVEL_INFO, false);
-    return command_dispatch("tarn-primary", verbs, sizeof(verbs) / sizeof(verbs[0]), argc, argv);
+    return command_dispatch("tarn primary", verbs, sizeof(verbs) / sizeof(verbs[0]), argc, argv);
 }

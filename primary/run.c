@@ -72,11 +72,11 @@ static const struct conf_option options[] = {
 };
 
 static const struct conf_command command = {
-    .name = "tarn-primary run",
+    .name = "tarn primary run",
     .arguments = "META-URL",
     .summary = "the agent of a primary site: heartbeat, replication slots, epoch, upkeep",
     .details =
-        "  tarn-primary run postgres://owner@db.example/volume --metrics 127.0.0.1:9661\n\n"
+        "  tarn primary run postgres://owner@db.example/volume --metrics 127.0.0.1:9661\n\n"
         "Does the jobs of the volume as well, as read-write mounts do: ends sessions that are\n"
         "silent, empties the trash, deletes the data of removed files, compacts. What a mirror\n"
         "may still need is not deleted before the mirror has caught up.\n\n"

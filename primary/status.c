@@ -23,7 +23,7 @@ static const struct conf_option options[] = {
 };
 
 static const struct conf_command command = {
-    .name = "tarn-primary status",
+    .name = "tarn primary status",
     .arguments = "META-URL",
     .summary = "show the primary, its mirrors and their lag",
     .details = "Exit codes: 0 shown, 3 unreachable, 4 denied, 5 not adopted, 6 not a primary.",

@@ -16,31 +16,57 @@ static void hide_value(char **argument, char *value)
     *argument = copy;
 }
 
-/* Whether the argument is "--name" or "--name=value" of a secret; *value is what follows "=". */
-static bool is_secret(const struct conf_command *conf, char *argument, char **value)
+/* As conf reads a name: "_" is as good as "-". */
+static bool is_secret(const struct conf_command *conf, const char *name, size_t size)
 {
-    const size_t size = strcspn(argument, "=");
-    *value = argument[size] ? argument + size + 1 : NULL;
     for (size_t i = 0; i < conf->option_count; i++) {
         const struct conf_option *o = &conf->options[i];
-        if (o->secret && size == strlen(o->name) + 2 && strncmp(argument, "--", 2) == 0 &&
-            memcmp(argument + 2, o->name, size - 2) == 0)
+        size_t same = 0;
+        while (o->secret && same < size && o->name[same] == (name[same] == '_' ? '-' : name[same]))
+            same++;
+        if (o->secret && same == size && o->name[same] == '\0')
             return true;
     }
     return false;
 }
 
+/* "a=b,c": is one of them a secret? */
+static bool lists_secret(const struct conf_command *conf, const char *item)
+{
+    while (!is_secret(conf, item, strcspn(item, "=,"))) {
+        item += strcspn(item, ",");
+        if (!*item++)
+            return false;
+    }
+    return true;
+}
+
+/* What in these two words is a secret, and in which of them it is; NULL: nothing. */
+static char *find_secret(const struct conf_command *conf, char **words, size_t *which)
+{
+    char *word = words[0];
+    const bool is_long = strncmp(word, "--", 2) == 0;
+    const size_t size = strcspn(word, "=");
+    if (!is_long && strncmp(word, "-o", 2) == 0) {
+        *which = word[2] == '\0';
+        char *list = *which ? words[1] : word + 2;
+        return list && lists_secret(conf, list) ? list : NULL;
+    }
+    if (!is_long || !is_secret(conf, word + 2, size - 2))
+        return NULL;
+    *which = word[size] == '\0';
+    return *which ? words[1] : word + size + 1;
+}
+
+/* argv ends with NULL. */
 static void hide_secrets(const struct conf_command *conf, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        char *value;
+        size_t which = 0;
         url_hide(&argv[i]);
-        if (!is_secret(conf, argv[i], &value))
-            continue;
-        if (value)
-            hide_value(&argv[i], value);
-        else if (i + 1 < argc)
-            hide_value(&argv[i + 1], argv[i + 1]);
+        char *secret = find_secret(conf, argv + i, &which);
+        if (secret)
+            hide_value(&argv[i + (int)which], secret);
     }
 }
 

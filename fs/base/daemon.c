@@ -30,11 +30,16 @@ struct daemon_start {
     int fd;
 };
 
-void daemon_harden(void)
+void daemon_forbid_dumps(void)
 {
     const struct rlimit none = {0, 0};
     (void)prctl(PR_SET_DUMPABLE, 0);
     (void)setrlimit(RLIMIT_CORE, &none);
+}
+
+void daemon_harden(void)
+{
+    daemon_forbid_dumps();
     (void)signal(SIGPIPE, SIG_IGN);
 
     /*

@@ -9,7 +9,9 @@
 
 #include "fs/base/err.h"
 
-/* PR_SET_DUMPABLE 0, RLIMIT_CORE 0, SIGPIPE ignored, malloc told to give memory back. */
+/* No core dump of this process, nor of those it starts: what is in memory may be secret. */
+void daemon_forbid_dumps(void);
+/* That, SIGPIPE ignored, and malloc told to give memory back. */
 void daemon_harden(void);
 
 struct daemon_start;

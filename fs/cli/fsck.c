@@ -85,7 +85,8 @@ static const struct conf_command command = {
         "\n"
         "Exit codes: 0 no problem, 1 failed, 2 wrong command line, 3 PostgreSQL or the bucket\n"
         "does not answer, 4 wrong password, 5 no volume in the database, 6 a repair at a\n"
-        "mirror, 7 bucket missing or another volume's, 8 problems are left, 9 problems were found and all of them repaired.\n",
+        "mirror, 7 bucket missing or another volume's, 8 problems are left, 9 problems were\n"
+        "found and all of them repaired.\n",
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
     .min_arguments = 1,

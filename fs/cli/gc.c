@@ -62,9 +62,10 @@ static const struct conf_command command = {
     .arguments = "META-URL",
     .summary = "Compare the objects of a volume with its metadata, and find those that leaked.",
     .details =
-        "Without --delete and --compact nothing is written anywhere, and a read-only role is enough. Objects\n"
-        "younger than an hour are left alone (" SKIP_VARIABLE ": other seconds; while sessions\n"
-        "exist --delete keeps to the hour, since their writers may be about to commit).\n"
+        "Without --delete and --compact nothing is written anywhere, and a read-only role is\n"
+        "enough. Objects younger than an hour are left alone (" SKIP_VARIABLE ": other\n"
+        "seconds; while sessions exist --delete keeps to the hour, since their writers may be\n"
+        "about to commit).\n"
         "Nothing is deleted after any error of a listing, from a bucket that does not show that\n"
         "it is the volume's, with a database that is behind its bucket, at a mirror, or before\n"
         "every mirror has passed the moment at which the objects were found to be leaked.\n"

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/base/conf.h"
+#include "fs/base/daemon.h"
 #include "fs/cli/verbs.h"
 
 struct verb {
@@ -19,27 +20,32 @@ struct verb {
     bool keeps_its_name; /* the program wants the verb as its first argument */
 };
 
+/* A row without a summary is a heading. */
 static const struct verb verbs[] = {
+    {.name = "Volumes"},
     {"format", "make a volume", NULL, "tarn-primary", true},
-    {"destroy", "remove a volume with all its data", NULL, "tarn-primary", true},
-    {"mount", "mount a volume", NULL, "tarn-mount", false},
-    {"umount", "unmount, and wait until everything is stored", command_umount, NULL, false},
-    {"info", "show an inode, its blocks or what is below it", command_info, NULL, false},
-    {"summary", "show what a directory holds, the largest first", command_summary, NULL, false},
-    {"stats", "show what a mount is doing, live", command_stats, NULL, false},
-    {"rmr", "remove directories with all that is in them", command_rmr, NULL, false},
-    {"clone", "clone a file or directory without copying its data", command_clone, NULL, false},
-    {"compact", "put the small slices of files together", command_compact, NULL, false},
-    {"warmup", "bring files into a mount's disk cache", command_warmup, NULL, false},
     {"status", "show a volume, its site and its sessions", command_status, NULL, false},
-    {"restore", "bring back what is in the trash", command_restore, NULL, false},
-    {"bench", "measure a mount", command_bench, NULL, false},
+    {"config", "show or change the settings of a volume", command_config, NULL, false},
+    {"quota", "limit directories, users and groups", command_quota, NULL, false},
     {"fsck", "check a volume, and repair its metadata", command_fsck, NULL, false},
     {"gc", "find leaked objects, and delete them", command_gc, NULL, false},
-    {"config", "show or change the settings of a volume", command_config, NULL, false},
+    {"restore", "bring back what is in the trash", command_restore, NULL, false},
     {"dump", "write the metadata of a volume into a file", command_dump, NULL, false},
     {"load", "make a volume of a dump", command_load, NULL, false},
-    {"quota", "limit directories, users and groups", command_quota, NULL, false},
+    {"destroy", "remove a volume with all its data", NULL, "tarn-primary", true},
+    {.name = "Mounts"},
+    {"mount", "mount a volume", NULL, "tarn-mount", false},
+    {"umount", "unmount, and wait until everything is stored", command_umount, NULL, false},
+    {"stats", "show what a mount is doing, live", command_stats, NULL, false},
+    {"bench", "measure a mount", command_bench, NULL, false},
+    {.name = "Files and directories in a mount"},
+    {"info", "show an inode, its blocks or what is below it", command_info, NULL, false},
+    {"summary", "show what a directory holds, the largest first", command_summary, NULL, false},
+    {"clone", "clone a file or directory without copying its data", command_clone, NULL, false},
+    {"rmr", "remove directories with all that is in them", command_rmr, NULL, false},
+    {"warmup", "bring files into a mount's disk cache", command_warmup, NULL, false},
+    {"compact", "put the small slices of files together", command_compact, NULL, false},
+    {.name = "Sites"},
     {"primary", "adopt a volume, run and watch its primary site", NULL, "tarn-primary", false},
     {"mirror", "join, run and watch a mirror site", NULL, "tarn-mirror", false},
     {"syncer", "copy a mirror's blocks to its own store", NULL, "tarn-syncer", false},
@@ -48,15 +54,25 @@ static const struct verb verbs[] = {
 
 static int usage(FILE *to, int code)
 {
-    fputs("usage: tarn COMMAND [ARGUMENTS]\n\ncommands:\n", to);
+    fputs("Usage: tarn COMMAND [OPTION]... [ARGUMENT]...\n", to);
     for (size_t i = 0; i < VERB_COUNT; i++)
-        fprintf(to, "  %-9s %s\n", verbs[i].name, verbs[i].summary);
-    fputs("  version   print the version\n"
-          "\ntarn COMMAND --help tells more. A volume is named by its metadata URL,\n"
-          "postgres://USER@HOST[:PORT]/DATABASE; the password is taken from the URL,\n"
-          "META_PASSWORD or a passfile.\n",
+        if (verbs[i].summary)
+            fprintf(to, "  %-9s %s\n", verbs[i].name, verbs[i].summary);
+        else
+            fprintf(to, "\n%s:\n", verbs[i].name);
+    fputs("\ntarn COMMAND --help tells more, tarn --version which one this is. A volume is named\n"
+          "by its metadata URL, postgres://USER@HOST[:PORT]/DATABASE; the password is taken from\n"
+          "the URL, META_PASSWORD or a passfile.\n",
           to);
     return code;
+}
+
+static const struct verb *find_verb(const char *word)
+{
+    for (size_t i = 0; i < VERB_COUNT; i++)
+        if (verbs[i].summary && strcmp(word, verbs[i].name) == 0)
+            return &verbs[i];
+    return NULL;
 }
 
 /* Beside this executable, else on the PATH. */
@@ -87,6 +103,7 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    daemon_forbid_dumps();
     if (argc < 2)
         return usage(stderr, EXIT_USAGE);
     const char *word = argv[1];
@@ -96,9 +113,9 @@ int main(int argc, char **argv)
         puts("tarn " TARN_VERSION);
         return EXIT_DONE;
     }
-    for (size_t i = 0; i < VERB_COUNT; i++)
-        if (strcmp(word, verbs[i].name) == 0)
-            return run_verb(&verbs[i], argc - 1, argv + 1);
+    const struct verb *verb = find_verb(word);
+    if (verb)
+        return run_verb(verb, argc - 1, argv + 1);
     fprintf(stderr, "tarn: there is no command \"%s\"; see tarn --help\n", word);
     return EXIT_USAGE;
 }

@@ -36,7 +36,7 @@ struct format {
 MUST_CHECK enum rc format_parse(struct bytes json, struct format **out, struct err *e);
 void format_free(struct format **format);
 
-/* What tarn-primary format asks for. */
+/* What tarn format asks for. */
 struct format_request {
     const char *name, *storage, *bucket, *compression; /* compression NULL: none */
     const char *access_key, *secret_key, *session_token;

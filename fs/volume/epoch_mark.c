@@ -74,7 +74,7 @@ enum rc epoch_check(const struct epoch_mark *bucket, const struct epoch_mark *da
     err_fail(e, RC_INVALID,
              "the database is behind its bucket: %s (bucket: epoch %" PRId64 ", next slice %" PRId64
              "; database: epoch %" PRId64 ", next slice %" PRId64
-             "); after a restore, end every client and run: tarn-primary adopt "
+             "); after a restore, end every client and run: tarn primary adopt "
              "--raise-epoch META-URL",
              why, bucket->epoch, bucket->next_chunk, database->epoch, database->next_chunk);
     return err_exits(e, EXIT_FAILED);

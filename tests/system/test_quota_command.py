@@ -272,7 +272,8 @@ def test_a_secret_on_the_command_line_is_not_shown_by_ps(volume):
     reader, writer = os.pipe()
     child = os.posix_spawn(
         BIN / "tarn", ["tarn", "config", volume.url, "--secret-key", "hush-hush",
-                       "--session-token=more-hush", "--trash-days", "0"], dict(os.environ),
+                       "--session-token=more-hush", "--secret_key=hush-again",
+                       "-o", "force=false,session_token=hush-too", "--trash-days", "0"], dict(os.environ),
         file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)])
     try:
         def arguments():

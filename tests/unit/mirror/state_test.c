@@ -26,7 +26,7 @@ static void check_next(enum mirror_state from, struct mirror_sight sight, enum m
 TEST("a mirror is JOINING until there is a subscription")
 {
     struct mirror_sight s = {.is_ready = false};
-    check_next(MIRROR_JOINING, s, MIRROR_JOINING, "tarn-mirror join");
+    check_next(MIRROR_JOINING, s, MIRROR_JOINING, "tarn mirror join");
 }
 
 TEST("a mirror is COPYING until its marker has arrived, however many tables are there")
