@@ -175,13 +175,13 @@ enum rc meta_unlink(struct meta *meta, ino_num parent, struct bytes name, const 
 }
 
 enum rc meta_rmdir(struct meta *meta, ino_num parent, struct bytes name, uint32_t uid,
-                   struct err *e)
+                   struct node_attr *out, struct err *e)
 {
     if (check_change(parent, name, e))
         return e->code;
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)parent), pg_bytea(name), pg_int8(uid)};
     struct call *call = CALL("SELECT * FROM tarn_1.rmdir($1,$2,$3,$4,$5,$6)", params);
-    return reply_mutation(meta, call, "rmdir", parent, NULL, e);
+    return reply_mutation(meta, call, "rmdir", parent, out, e);
 }
 
 enum rc meta_rename(struct meta *meta, ino_num parent, struct bytes name, ino_num new_parent,

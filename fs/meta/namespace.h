@@ -52,7 +52,7 @@ MUST_CHECK enum rc meta_unlink(struct meta *meta, ino_num parent, struct bytes n
                                const ino_num *opened, size_t opened_count, uint32_t uid,
                                struct node_attr *out, struct err *e);
 MUST_CHECK enum rc meta_rmdir(struct meta *meta, ino_num parent, struct bytes name, uint32_t uid,
-                              struct err *e);
+                              struct node_attr *out, struct err *e);
 
 /* flags: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2, RENAME_WHITEOUT 4 (the last: EINVAL). */
 MUST_CHECK enum rc meta_rename(struct meta *meta, ino_num parent, struct bytes name,

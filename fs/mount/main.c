@@ -104,6 +104,7 @@ static enum rc open_vfs(struct program *p, struct err *e)
         .max_uploads = (unsigned)o->max_uploads,
         .is_read_only = p->is_read_only,
         .has_fast_statfs = o->fast_statfs,
+        .attr_ms = (uint64_t)o->attr_ms,
     };
     if (options_atime(o, &vfs.atime, e) ||
         subdir_find(volume_meta(p->volume), o->subdir, !p->is_read_only, &vfs.root, e) ||

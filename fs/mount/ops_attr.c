@@ -11,11 +11,11 @@ OP_METRIC(setattr)
 OP_METRIC(access)
 OP_METRIC(statfs)
 
-static void reply_attr(fuse_req_t req, const struct node_attr *attr)
+static void reply_attr(fuse_req_t req, const struct node_attr *attr, double seconds)
 {
     struct stat st;
     mount_stat(mount_of(req), attr, &st);
-    fuse_reply_attr(req, &st, mount_of(req)->attr_seconds);
+    fuse_reply_attr(req, &st, seconds);
 }
 
 static void on_getattr(fuse_req_t req, fuse_ino_t ino, UNUSED struct fuse_file_info *fi)
@@ -23,10 +23,14 @@ static void on_getattr(fuse_req_t req, fuse_ino_t ino, UNUSED struct fuse_file_i
     OP_TIMER(getattr);
     struct err e = ERR_INIT;
     struct node_attr attr;
-    if (vfs_getattr(mount_of(req)->vfs, ino, &attr, &e))
+    uint64_t valid_ms;
+    const struct mount *m = mount_of(req);
+    if (vfs_getattr_owed(m->vfs, ino, &attr, &valid_ms))
+        reply_attr(req, &attr, (double)valid_ms / 1000);
+    else if (vfs_getattr(m->vfs, ino, &attr, &e))
         mount_reply_err(req, &e, "getattr", ino);
     else
-        reply_attr(req, &attr);
+        reply_attr(req, &attr, m->attr_seconds);
 }
 
 static const struct {
@@ -88,7 +92,7 @@ static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
     if (rc)
         mount_reply_err(req, &e, "setattr", ino);
     else
-        reply_attr(req, &attr);
+        reply_attr(req, &attr, m->attr_seconds);
 }
 
 static void on_access(fuse_req_t req, fuse_ino_t ino, int mask)

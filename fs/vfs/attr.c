@@ -7,10 +7,21 @@
 
 enum rc vfs_getattr(struct vfs *vfs, ino_num ino, struct node_attr *out, struct err *e)
 {
+    const uint64_t asking = dirs_asking(vfs->dirs);
     enum rc rc = meta_getattr(vfs->meta, vfs_inside(vfs, ino), out, e);
-    if (!rc)
-        names_outward(vfs, out);
-    return rc;
+    if (rc)
+        return rc;
+    dirs_learn(vfs->dirs, asking, out);
+    names_outward(vfs, out);
+    return RC_OK;
+}
+
+bool vfs_getattr_owed(struct vfs *vfs, ino_num ino, struct node_attr *out, uint64_t *valid_ms)
+{
+    if (!dirs_owed(vfs->dirs, vfs_inside(vfs, ino), out, valid_ms))
+        return false;
+    names_outward(vfs, out);
+    return true;
 }
 
 /* ---- setattr ---- */
@@ -69,12 +80,14 @@ enum rc vfs_setattr(struct vfs *vfs, const struct meta_setattr *what, struct nod
     if (in)
         inside.mask |= SETATTR_BY_HANDLE;
     enum rc rc = RC_OK;
+    dirs_begin(vfs->dirs, inside.ino);
     if (what->mask & SETATTR_LENGTH)
         rc = set_length(vfs, in, &inside, out, e);
     else if (!flush_pending(in, e))
         rc = meta_setattr(vfs->meta, &inside, out, e);
     else
         rc = e->code;
+    dirs_forget(vfs->dirs, inside.ino);
     if (!rc)
         names_outward(vfs, out);
     return rc;
@@ -90,8 +103,10 @@ enum rc vfs_setfacl(struct vfs *vfs, const struct meta_setfacl *what, struct nod
     inside.ino = vfs_inside(vfs, what->ino);
     auto_inode struct inode *in = inode_find(vfs, inside.ino);
     enum rc rc = flush_pending(in, e);
+    dirs_begin(vfs->dirs, inside.ino);
     if (!rc)
         rc = meta_setfacl(vfs->meta, &inside, out, e);
+    dirs_forget(vfs->dirs, inside.ino);
     if (!rc)
         names_outward(vfs, out);
     return rc;
@@ -129,12 +144,20 @@ enum rc vfs_setxattr(struct vfs *vfs, ino_num ino, const char *name, struct byte
 {
     if (vfs_check_writable(vfs, e))
         return e->code;
-    return meta_setxattr(vfs->meta, vfs_inside(vfs, ino), name, value, flags, e);
+    const ino_num inside = vfs_inside(vfs, ino);
+    dirs_begin(vfs->dirs, inside);
+    enum rc rc = meta_setxattr(vfs->meta, inside, name, value, flags, e);
+    dirs_forget(vfs->dirs, inside);
+    return rc;
 }
 
 enum rc vfs_removexattr(struct vfs *vfs, ino_num ino, const char *name, struct err *e)
 {
     if (vfs_check_writable(vfs, e))
         return e->code;
-    return meta_removexattr(vfs->meta, vfs_inside(vfs, ino), name, e);
+    const ino_num inside = vfs_inside(vfs, ino);
+    dirs_begin(vfs->dirs, inside);
+    enum rc rc = meta_removexattr(vfs->meta, inside, name, e);
+    dirs_forget(vfs->dirs, inside);
+    return rc;
 }

@@ -1,6 +1,7 @@
 #include "fs/vfs/names.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "fs/vfs/atime.h"
@@ -96,7 +97,32 @@ enum rc vfs_lookup(struct vfs *vfs, ino_num parent, struct bytes name, struct no
     }
     if (is_trash(vfs, parent, name))
         return vfs_getattr(vfs, META_TRASH, out, e);
-    return outward(vfs, meta_lookup(vfs->meta, vfs_inside(vfs, parent), name, out, e), out);
+    const uint64_t asking = dirs_asking(vfs->dirs);
+    enum rc rc = meta_lookup(vfs->meta, vfs_inside(vfs, parent), name, out, e);
+    if (!rc)
+        dirs_learn(vfs->dirs, asking, out);
+    return outward(vfs, rc, out);
+}
+
+/* ---- changes ---- */
+
+/* A change in dir has ended; attr is the inode that it gave, took or moved a name. */
+static void change_ended(struct vfs *vfs, ino_num dir, enum rc rc, const struct node_attr *attr,
+                         int links)
+{
+    if (rc == RC_OK && dir < META_TRASH)
+        dirs_changed(vfs->dirs, dir, attr->ctime, links);
+    else if (rc == RC_REFUSED)
+        dirs_unchanged(vfs->dirs, dir);
+    else
+        dirs_forget(vfs->dirs, dir);
+}
+
+/* An inode has changed in ways that are not known here. */
+static void forget_one(struct vfs *vfs, ino_num ino)
+{
+    dirs_begin(vfs->dirs, ino);
+    dirs_forget(vfs->dirs, ino);
 }
 
 enum rc names_create(struct vfs *vfs, const struct meta_create *what, struct node_attr *out,
@@ -109,7 +135,13 @@ enum rc names_create(struct vfs *vfs, const struct meta_create *what, struct nod
     if (rc)
         return rc;
     inside.parent = vfs_inside(vfs, what->parent);
-    return meta_create(vfs->meta, &inside, out, e);
+    const uint64_t asking = dirs_asking(vfs->dirs);
+    dirs_begin(vfs->dirs, inside.parent);
+    rc = meta_create(vfs->meta, &inside, out, e);
+    change_ended(vfs, inside.parent, rc, out, what->type == NODE_DIRECTORY);
+    if (!rc)
+        dirs_learn(vfs->dirs, asking, out);
+    return rc;
 }
 
 enum rc vfs_mknod(struct vfs *vfs, const struct vfs_caller *who, const struct meta_create *what,
@@ -126,12 +158,15 @@ enum rc vfs_unlink(struct vfs *vfs, const struct vfs_caller *who, ino_num parent
     size_t count = 0;
     struct node_attr attr = {0};
 
+    const ino_num dir = vfs_inside(vfs, parent);
     enum rc rc = check_change(vfs, parent, name, e);
     if (!rc)
         rc = inode_list_opened(vfs, &opened, &count, e);
-    if (!rc)
-        rc = meta_unlink(vfs->meta, vfs_inside(vfs, parent), name, opened, count, who->uid, &attr,
-                         e);
+    if (rc)
+        return rc;
+    dirs_begin(vfs->dirs, dir);
+    rc = meta_unlink(vfs->meta, dir, name, opened, count, who->uid, &attr, e);
+    change_ended(vfs, dir, rc, &attr, 0);
     if (rc || attr.nlink != 0)
         return rc;
     inode_orphaned(vfs, attr.ino);
@@ -142,10 +177,44 @@ enum rc vfs_unlink(struct vfs *vfs, const struct vfs_caller *who, ino_num parent
 enum rc vfs_rmdir(struct vfs *vfs, const struct vfs_caller *who, ino_num parent, struct bytes name,
                   struct err *e)
 {
+    const ino_num dir = vfs_inside(vfs, parent);
+    struct node_attr attr = {0};
+
     enum rc rc = check_change(vfs, parent, name, e);
     if (rc)
         return rc;
-    return meta_rmdir(vfs->meta, vfs_inside(vfs, parent), name, who->uid, e);
+    dirs_begin(vfs->dirs, dir);
+    rc = meta_rmdir(vfs->meta, dir, name, who->uid, &attr, e);
+    change_ended(vfs, dir, rc, &attr, -1);
+    if (!rc)
+        forget_one(vfs, attr.ino); /* in the trash it lives on */
+    return rc;
+}
+
+/* ---- rename ---- */
+
+/*
+ * What a rename did to its directories is known where a file was moved: then their links are as
+ * before. Of a directory it is not (it may have replaced another), nor of a file with several
+ * names, which may have been a name of the target already.
+ */
+static bool is_plain_move(const struct node_attr *moved, uint32_t flags)
+{
+    return (flags & RENAME_EXCHANGE) == 0 && moved->type != NODE_DIRECTORY && moved->nlink == 1;
+}
+
+static void rename_ended(struct vfs *vfs, ino_num from, ino_num to, enum rc rc,
+                         const struct node_attr *moved, uint32_t flags)
+{
+    const bool is_known = rc == RC_REFUSED || is_plain_move(moved, flags);
+    const enum rc outcome = is_known ? rc : RC_UNCERTAIN;
+    change_ended(vfs, from, outcome, moved, 0);
+    if (to != from)
+        change_ended(vfs, to, outcome, moved, 0);
+    if (flags & RENAME_EXCHANGE)
+        dirs_clear(vfs->dirs); /* which inode came back the reply does not say */
+    else
+        forget_one(vfs, moved->ino);
 }
 
 enum rc vfs_rename(struct vfs *vfs, const struct vfs_caller *who, ino_num parent, struct bytes name,
@@ -155,19 +224,24 @@ enum rc vfs_rename(struct vfs *vfs, const struct vfs_caller *who, ino_num parent
     size_t count = 0;
     struct node_attr attr = {0};
 
+    const ino_num from = vfs_inside(vfs, parent), to = vfs_inside(vfs, new_parent);
     enum rc rc = check_change(vfs, parent, name, e);
     if (!rc)
         rc = check_change(vfs, new_parent, new_name, e);
     if (!rc)
         rc = inode_list_opened(vfs, &opened, &count, e);
-    if (!rc)
-        rc = meta_rename(vfs->meta, vfs_inside(vfs, parent), name, vfs_inside(vfs, new_parent),
-                         new_name, flags, opened, count, who->uid, &attr, e);
+    if (rc)
+        return rc;
+    dirs_begin(vfs->dirs, from);
+    if (to != from)
+        dirs_begin(vfs->dirs, to);
+    rc = meta_rename(vfs->meta, from, name, to, new_name, flags, opened, count, who->uid, &attr, e);
+    rename_ended(vfs, from, to, rc, &attr, flags);
     if (rc)
         return rc;
     /* Which inode was replaced, if any, the reply does not say. */
     if (flags == 0 && count)
-        inode_suspect_in(vfs, vfs_inside(vfs, new_parent));
+        inode_suspect_in(vfs, to);
     if (flags == 0)
         chore_removed(vfs, false);
     names_outward(vfs, &attr);
@@ -180,7 +254,10 @@ enum rc vfs_link(struct vfs *vfs, ino_num ino, ino_num parent, struct bytes name
     enum rc rc = check_change(vfs, parent, name, e);
     if (rc)
         return rc;
-    rc = meta_link(vfs->meta, vfs_inside(vfs, ino), vfs_inside(vfs, parent), name, out, e);
+    const ino_num dir = vfs_inside(vfs, parent);
+    dirs_begin(vfs->dirs, dir);
+    rc = meta_link(vfs->meta, vfs_inside(vfs, ino), dir, name, out, e);
+    change_ended(vfs, dir, rc, out, 0);
     if (!rc)
         inode_named(vfs, out->ino);
     return outward(vfs, rc, out);

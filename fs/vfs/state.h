@@ -14,6 +14,7 @@
 #include "fs/base/lock.h"
 #include "fs/base/pool.h"
 #include "fs/vfs/acl.h"
+#include "fs/vfs/dirs.h"
 #include "fs/vfs/keep.h"
 #include "fs/vfs/readahead.h"
 #include "fs/vfs/vfs.h"
@@ -84,10 +85,12 @@ struct vfs {
     uint64_t readahead_bytes;
     bool is_read_only, has_fast_statfs;
     enum atime_mode atime;
+    uint64_t attr_ms;
     ino_num root;
     struct pool *uploads, *commits, *keepers;
     struct chores *chores;
     struct acl_table acls; /* safe by itself */
+    struct dirs *dirs;     /* safe by itself */
     struct lock_table *locks;
 
     struct lock table; /* guards inodes, their refs, keep, parents and the callbacks */

@@ -111,8 +111,11 @@ enum rc tree_clone(struct vfs *vfs, const struct meta_caller *who, const struct 
     };
     struct cloning c = {vfs, who, &inside, watch};
     atomic_store(&watch->second, inside.inodes);
-    if (meta_clone(vfs->meta, &inside, who, &attr, e))
-        return e->code;
+    dirs_begin(vfs->dirs, inside.parent);
+    enum rc rc = meta_clone(vfs->meta, &inside, who, &attr, e);
+    dirs_forget(vfs->dirs, inside.parent);
+    if (rc)
+        return rc;
     atomic_fetch_add(&watch->first, 1);
     return attr.type == NODE_DIRECTORY ? clone_tree(&c, attr.ino, e) : RC_OK;
 }

@@ -177,8 +177,10 @@ enum rc tree_remove(struct vfs *vfs, const struct meta_caller *who, ino_num pare
     /* What is thrown away already does not go through the trash again. */
     if (above >= META_TRASH && who->uid == 0)
         r.mode |= RMR_SKIP_TRASH;
+    dirs_begin(vfs->dirs, above);
     enum rc rc = attr.type == NODE_DIRECTORY ? remove_below(&r, above, attr.ino, e)
                                              : remove_file(&r, above, name, e);
+    dirs_forget(vfs->dirs, above);
     if (atomic_load(&watch->first))
         chore_removed(vfs, true);
     return rc;

@@ -42,6 +42,7 @@ static void vfs_free(struct vfs *vfs)
     keep_close(&vfs->keep);
     chore_close(&vfs->chores);
     free(vfs->parents);
+    dirs_close(&vfs->dirs);
     acl_table_deinit(&vfs->acls);
     lock_cond_deinit(&vfs->tick);
     lock_deinit(&vfs->tick_lock);
@@ -52,7 +53,7 @@ static void vfs_free(struct vfs *vfs)
 static enum rc open_tables(struct vfs *vfs, struct err *e)
 {
     vfs->keep = keep_open();
-    if (chore_open(&vfs->chores, e))
+    if (chore_open(&vfs->chores, e) || dirs_open(&vfs->dirs, vfs->attr_ms, e))
         return e->code;
     vfs->parents = calloc(DIR_PARENTS, sizeof(*vfs->parents));
     if (!vfs->parents)
@@ -75,6 +76,7 @@ enum rc vfs_open(struct vfs **out, const struct vfs_options *options, struct err
     vfs->is_read_only = options->is_read_only;
     vfs->has_fast_statfs = options->has_fast_statfs;
     vfs->atime = options->atime;
+    vfs->attr_ms = options->attr_ms;
     vfs->root = options->root ? options->root : META_ROOT;
     lock_init(&vfs->table, LOCK_VFS_TABLE);
     acl_table_init(&vfs->acls);

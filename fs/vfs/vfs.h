@@ -38,7 +38,8 @@ struct vfs_options {
     bool is_read_only;
     bool has_fast_statfs; /* from numbers of the last heartbeat */
     enum atime_mode atime;
-    ino_num root; /* META_ROOT, or the inode of --subdir */
+    uint64_t attr_ms; /* how long the kernel may believe attributes */
+    ino_num root;     /* META_ROOT, or the inode of --subdir */
 };
 
 MUST_CHECK enum rc vfs_open(struct vfs **out, const struct vfs_options *options, struct err *e);
@@ -69,6 +70,11 @@ MUST_CHECK enum rc vfs_readlink(struct vfs *vfs, ino_num ino, struct buf *out, s
 
 /* ---- attributes; length and times include writes that are still buffered here ---- */
 MUST_CHECK enum rc vfs_getattr(struct vfs *vfs, ino_num ino, struct node_attr *out, struct err *e);
+/*
+ * The attributes of a directory that the kernel asks for because this mount has just changed a name
+ * in it, to be believed for *valid_ms. Without an exchange; false: vfs_getattr() must be asked.
+ */
+bool vfs_getattr_owed(struct vfs *vfs, ino_num ino, struct node_attr *out, uint64_t *valid_ms);
 MUST_CHECK enum rc vfs_setattr(struct vfs *vfs, const struct meta_setattr *what,
                                struct node_attr *out, struct err *e);
 /* ino: a directory whose quotas limit what is shown, or a file in one. */

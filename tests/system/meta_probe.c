@@ -189,7 +189,8 @@ static enum rc run_unlink(struct probe *p, struct err *e)
 
 static enum rc run_rmdir(struct probe *p, struct err *e)
 {
-    return meta_rmdir(p->meta, number(p, 0), text(p, 1), (uint32_t)number(p, 2), e);
+    struct node_attr removed;
+    return meta_rmdir(p->meta, number(p, 0), text(p, 1), (uint32_t)number(p, 2), &removed, e);
 }
 
 static enum rc run_rename(struct probe *p, struct err *e)

@@ -104,7 +104,7 @@ static enum rc all_rounds(struct worker *w)
         if (one_round(w, dir.ino, i))
             return w->err.code;
     w->done++;
-    return meta_rmdir(w->meta, META_ROOT, own, 0, &w->err);
+    return meta_rmdir(w->meta, META_ROOT, own, 0, &dir, &w->err);
 }
 
 static void *work(void *arg)

@@ -3,7 +3,7 @@
 Counted by a proxy that reads the protocol: an exchange is what a client sends up to a Sync, with
 its answer. Left out are id-range refills and what runs in the background. Requests that the kernel
 makes by itself are operations of their own: the lookup of a name it does not know, and the getattr
-of a directory, whose attributes it drops after each change in it.
+of what it has known for a second.
 """
 
 import fcntl
@@ -23,6 +23,16 @@ BACKGROUND = ("session_refresh", "usage_flush", "alloc(", "volume(")
 def counted(volume, proxy):
     """A mount through the proxy, with one connection that has run every function once."""
     with volume.mount("--meta-conns", "1", "--no-bgjob", url=volume.url_by(proxy)) as mount:
+        exercise(mount.path("warm-up"))
+        yield Counted(mount, proxy)
+
+
+@pytest.fixture
+def patient(volume, proxy):
+    """The same for a kernel that may believe what it was told for an hour."""
+    hour = [word for cache in ("attr", "entry", "dir-entry") for word in (f"--{cache}-cache", "1h")]
+    with volume.mount("--meta-conns", "1", "--no-bgjob", *hour,
+                      url=volume.url_by(proxy)) as mount:
         exercise(mount.path("warm-up"))
         yield Counted(mount, proxy)
 
@@ -141,6 +151,57 @@ def test_each_mutation_is_one_exchange(counted):
         if calls != [verb]:
             wrong.append(f"{name}: {calls}, not one {verb}")
     assert not wrong, "\n".join(wrong)
+
+
+def changes_in(top, away):
+    """(name, operation, what it may call). The kernel drops what it knows of both directories."""
+    file = top / "file"
+    return [
+        ("create", lambda: os.close(os.open(file, os.O_CREAT | os.O_WRONLY)), ["lookup", "create"]),
+        ("mkdir", (top / "d").mkdir, ["lookup", "create"]),
+        ("mkdir in what was just made", (top / "d" / "x").mkdir, ["lookup", "create"]),
+        ("again", (top / "d" / "y").mkdir, ["lookup", "create"]),
+        ("symlink", lambda: os.symlink("x", top / "s"), ["lookup", "create"]),
+        ("link", lambda: os.link(file, top / "l"), ["lookup", "link"]),
+        ("unlink", (top / "l").unlink, ["unlink"]),
+        ("rename", lambda: os.rename(top / "s", top / "t"), ["lookup", "rename"]),
+        ("rename to the other", lambda: os.rename(top / "t", away / "t"), ["lookup", "rename"]),
+        ("rmdir", (top / "d" / "x").rmdir, ["rmdir"]),
+        ("create after all", lambda: os.mkfifo(top / "p"), ["lookup", "create"]),
+    ]
+
+
+def test_what_a_change_did_to_its_directory_is_not_asked_for(patient, volume):
+    top, away = patient.path("top"), patient.path("away")
+    top.mkdir()
+    away.mkdir()
+    for name, operation, allowed in changes_in(top, away):
+        assert verbs(patient.run(operation)) == allowed, name
+        for directory in (top, away):
+            seen = []
+            assert patient.run(lambda: seen.append(os.stat(directory))) == [], name
+            assert times_and_links(seen[0]) == stored(volume, seen[0].st_ino), name
+
+
+def times_and_links(st):
+    return st.st_mtime_ns // 1000, st.st_ctime_ns // 1000, st.st_nlink
+
+
+def stored(volume, ino):
+    return volume.query("SELECT mtime, ctime, nlink FROM jfs_node WHERE inode = %s", [ino])[0]
+
+
+def test_what_is_not_known_of_a_directory_is_asked_for(patient, volume):
+    top, away = patient.path("top"), patient.path("away")
+    for directory in (top, away, top / "d", away / "e"):
+        directory.mkdir()
+    for operation in (lambda: os.rename(top / "d", away / "d"),
+                      lambda: renameat2(away / "d", away / "e", RENAME_EXCHANGE),
+                      lambda: renameat2(away / "d", top, RENAME_EXCHANGE)):
+        operation()
+        for directory in (top, away, away / "e"):
+            st = os.stat(directory)
+            assert times_and_links(st) == stored(volume, st.st_ino)
 
 
 def test_create_write_and_close_are_two(counted):
