@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 
 #include "fs/base/command.h"
-#include "fs/base/json.h"
 #include "fs/base/log.h"
 #include "fs/cli/print.h"
 #include "fs/cli/talk.h"
@@ -115,12 +114,7 @@ static enum rc work(void *data, const char *const *arguments, struct err *e)
     log_init("tarn", LOG_LEVEL_WARN, false);
     if (run(o, arguments, &cloned, e))
         return err_exits(e, EXIT_FAILED);
-    auto_json struct json *doc = json_object_new();
-    if (!o->json)
-        return RC_OK;
-    if (!doc)
-        return err_fail(e, RC_NO_SPACE, "could not allocate a document");
-    return json_set_int(doc, "cloned", (int64_t)cloned, e) ? e->code : print_document(doc, true, e);
+    return o->json ? print_count("cloned", cloned, e) : RC_OK;
 }
 
 int command_clone(int argc, char **argv)

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "fs/base/command.h"
-#include "fs/base/json.h"
 #include "fs/base/log.h"
 #include "fs/cli/print.h"
 #include "fs/cli/talk.h"
@@ -65,12 +64,7 @@ static enum rc work(void *into, const char *const *arguments, struct err *e)
     for (size_t i = 0; arguments[i]; i++)
         if (compact_one(o, arguments[i], &chunks, e))
             return err_exits(e, EXIT_FAILED);
-    auto_json struct json *doc = json_object_new();
-    if (!o->json)
-        return RC_OK;
-    if (!doc)
-        return err_fail(e, RC_NO_SPACE, "could not allocate a document");
-    return json_set_int(doc, "chunks", (int64_t)chunks, e) ? e->code : print_document(doc, true, e);
+    return o->json ? print_count("chunks", chunks, e) : RC_OK;
 }
 
 int command_compact(int argc, char **argv)

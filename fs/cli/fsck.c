@@ -99,15 +99,6 @@ struct show {
     struct err *e;
 };
 
-/* The path of an inode, "inode:N" when nothing leads to it. */
-static enum rc path_of(struct meta *meta, ino_num ino, struct buf *out, struct err *e)
-{
-    struct err none = ERR_INIT;
-    if (meta_path(meta, ino, out, &none) == RC_OK)
-        return RC_OK;
-    return buf_addf(out, e, "inode:%" PRIu64, ino);
-}
-
 static enum rc print_line(const struct json *doc, struct err *e)
 {
     auto_buf struct buf text;
@@ -149,7 +140,7 @@ static void on_problem(const struct fsck_problem *problem, void *arg)
     struct err e = ERR_INIT;
     auto_buf struct buf path;
     buf_init(&path, PATH_BYTES);
-    if (problem->ino && path_of(show->meta, problem->ino, &path, &e))
+    if (problem->ino && meta_path_shown(show->meta, problem->ino, &path, &e))
         log_err(LOG_LEVEL_WARN, &e, "a path cannot be shown");
     if (!show->json)
         show_text(problem, buf_bytes(&path));

@@ -57,3 +57,11 @@ enum rc print_document(const struct json *doc, bool as_json, struct err *e)
     json_each(doc, print_member, stdout);
     return RC_OK;
 }
+
+enum rc print_count(const char *name, uint64_t count, struct err *e)
+{
+    auto_json struct json *doc = json_object_new();
+    if (!doc)
+        return err_fail(e, RC_NO_SPACE, "could not allocate a document");
+    return json_set_int(doc, name, (int64_t)count, e) ? e->code : json_print(doc, stdout, e);
+}

@@ -118,11 +118,9 @@ struct quota_job {
 static enum rc label_of(struct quota_job *job, const struct quota *q, struct buf *out,
                         struct err *e)
 {
-    static const char *const words[] = {"inode", "uid", "gid"};
-    struct err ignored = ERR_INIT;
-    if (q->type == QUOTA_DIR && meta_path(job->meta, q->key, out, &ignored) == RC_OK)
-        return RC_OK;
-    return buf_addf(out, e, "%s:%" PRIu64, words[q->type], q->key);
+    if (q->type == QUOTA_DIR)
+        return meta_path_shown(job->meta, q->key, out, e);
+    return buf_addf(out, e, "%s:%" PRIu64, q->type == QUOTA_USER ? "uid" : "gid", q->key);
 }
 
 static void limit_cells(int64_t max, int64_t used, bool is_size, char limit[HUMAN_BYTES],
@@ -308,7 +306,8 @@ static enum rc list(struct quota_job *job, struct err *e)
     return show(job, e);
 }
 
-static enum rc delete (struct quota_job *job, struct err *e) {
+static enum rc drop(struct quota_job *job, struct err *e)
+{
     return meta_quota_delete(job->meta, job->type, job->key, e);
 }
 
@@ -317,8 +316,8 @@ static const struct word {
     enum rc (*run)(struct quota_job *job, struct err *e);
     bool needs_target, writes;
 } words[] = {
-    {"set", set, true, true},       {"get", get, true, false},    {"delete", delete, true, true},
-    {"del", delete, true, true},    {"list", list, false, false}, {"ls", list, false, false},
+    {"set", set, true, true},       {"get", get, true, false},    {"delete", drop, true, true},
+    {"del", drop, true, true},      {"list", list, false, false}, {"ls", list, false, false},
     {"check", check, false, false},
 };
 

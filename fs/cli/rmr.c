@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "fs/base/command.h"
-#include "fs/base/json.h"
 #include "fs/base/log.h"
 #include "fs/cli/print.h"
 #include "fs/cli/talk.h"
@@ -87,13 +86,7 @@ static enum rc work(void *into, const char *const *arguments, struct err *e)
         rc = remove_one(o, arguments[i], &removed, e);
     if (rc)
         return err_exits(e, EXIT_FAILED);
-    auto_json struct json *doc = json_object_new();
-    if (!o->json)
-        return RC_OK;
-    if (!doc)
-        return err_fail(e, RC_NO_SPACE, "could not allocate a document");
-    return json_set_int(doc, "removed", (int64_t)removed, e) ? e->code
-                                                             : print_document(doc, true, e);
+    return o->json ? print_count("removed", removed, e) : RC_OK;
 }
 
 int command_rmr(int argc, char **argv)

@@ -1,5 +1,7 @@
 #include "fs/meta/inspect.h"
 
+#include <inttypes.h>
+
 #include "fs/meta/reply.h"
 #include "fs/meta/retry.h"
 
@@ -53,6 +55,14 @@ enum rc meta_path(struct meta *meta, ino_num ino, struct buf *out, struct err *e
         return e->code;
     struct bytes path = pg_get_bytes(r, 0, pg_column(r, "path"));
     return buf_add(out, path.data, path.size, e);
+}
+
+enum rc meta_path_shown(struct meta *meta, ino_num ino, struct buf *out, struct err *e)
+{
+    struct err none = ERR_INIT;
+    if (meta_path(meta, ino, out, &none) == RC_OK)
+        return RC_OK;
+    return buf_addf(out, e, "inode:%" PRIu64, ino);
 }
 
 enum rc meta_count_unsummed(struct meta *meta, uint64_t *slices, uint64_t *without_sum,

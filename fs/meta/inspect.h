@@ -27,6 +27,8 @@ MUST_CHECK enum rc meta_summary(struct meta *meta, ino_num ino, bool is_recursiv
 
 /* Append one path of an inode from the root, "/a/b". ENOENT when none leads to it. */
 MUST_CHECK enum rc meta_path(struct meta *meta, ino_num ino, struct buf *out, struct err *e);
+/* The same for showing: "inode:7" when none can be found. */
+MUST_CHECK enum rc meta_path_shown(struct meta *meta, ino_num ino, struct buf *out, struct err *e);
 
 /* Slices in use, and those of them that carry no sum. Scans the table of slices. */
 MUST_CHECK enum rc meta_count_unsummed(struct meta *meta, uint64_t *slices, uint64_t *without_sum,

@@ -23,6 +23,18 @@ static enum rc ask_one(struct meta *meta, const char *sql, struct pg_result **ou
     return pg_rows(*out) == 1 ? RC_OK : err_fail(e, RC_CORRUPT, "no answer to \"%s\"", sql);
 }
 
+/* A function of slice ids. */
+static enum rc ask_about(struct meta *meta, const char *sql, const int64_t *ids, size_t count,
+                         struct pg_result **out, struct err *e)
+{
+    auto_buf struct buf array;
+    buf_init(&array, ARRAY_BYTES);
+    struct pg_param params[1];
+    return pg_int8_array(&array, ids, count, &params[0], e)
+               ? e->code
+               : retry_read(meta, CALL(sql, params), out, e);
+}
+
 enum rc ledger_begin(struct meta *meta, struct ledger_start *out, struct err *e)
 {
     auto_result struct pg_result *r = NULL;
@@ -93,12 +105,8 @@ static enum rc visit_slices(const struct pg_result *r, bool sums, ledger_slice_v
 enum rc ledger_find(struct meta *meta, const int64_t *ids, size_t count, ledger_slice_visit visit,
                     void *arg, struct err *e)
 {
-    auto_buf struct buf array;
-    buf_init(&array, ARRAY_BYTES);
-    struct pg_param params[1];
     auto_result struct pg_result *r = NULL;
-    if (pg_int8_array(&array, ids, count, &params[0], e) ||
-        retry_read(meta, CALL("SELECT * FROM tarn_1.gc_slices($1)", params), &r, e))
+    if (ask_about(meta, "SELECT * FROM tarn_1.gc_slices($1)", ids, count, &r, e))
         return e->code;
     return visit_slices(r, false, visit, arg, e);
 }
@@ -176,12 +184,8 @@ enum rc ledger_delslices(struct meta *meta, uint64_t *after, bool *is_end,
 enum rc ledger_count_refs(struct meta *meta, const int64_t *ids, size_t count,
                           ledger_count_visit visit, void *arg, struct err *e)
 {
-    auto_buf struct buf array;
-    buf_init(&array, ARRAY_BYTES);
-    struct pg_param params[1];
     auto_result struct pg_result *r = NULL;
-    if (pg_int8_array(&array, ids, count, &params[0], e) ||
-        retry_read(meta, CALL("SELECT * FROM tarn_1.count_refs($1)", params), &r, e))
+    if (ask_about(meta, "SELECT * FROM tarn_1.count_refs($1)", ids, count, &r, e))
         return e->code;
     const int id = pg_column(r, "slice"), size = pg_column(r, "size"), refs = pg_column(r, "refs");
     const int named = pg_column(r, "named"), named_size = pg_column(r, "named_size");
@@ -203,12 +207,8 @@ enum rc ledger_count_refs(struct meta *meta, const int64_t *ids, size_t count,
 enum rc ledger_repair_refs(struct meta *meta, const int64_t *ids, size_t count, bool *done,
                            struct err *e)
 {
-    auto_buf struct buf array;
-    buf_init(&array, ARRAY_BYTES);
-    struct pg_param params[1];
     auto_result struct pg_result *r = NULL;
-    if (pg_int8_array(&array, ids, count, &params[0], e) ||
-        retry_read(meta, CALL("SELECT * FROM tarn_1.repair_refs($1)", params), &r, e))
+    if (ask_about(meta, "SELECT * FROM tarn_1.repair_refs($1)", ids, count, &r, e))
         return e->code;
     *done = pg_rows(r) == 1 && pg_get_bool(r, 0, pg_column(r, "done"));
     return RC_OK;

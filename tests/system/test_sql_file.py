@@ -10,7 +10,7 @@ import pytest
 from harness.check import assert_consistent, space
 from harness.sql_file import (ATIME, ATIME_NOW, BY_HANDLE, CHUNK, FLAGS, GID, KEEP_SIZE, KILL_SUID,
                               LENGTH, MODE, MTIME, MTIME_NOW, NOW, PUNCH, UID, ZERO, FileSession,
-                              Model, Slice, sums_of, unpack_sums)
+                              Model, Slice, file_sessions, sums_of, unpack_sums)
 from harness.sql_volume import SqlVolume
 from harness.volume import TRASH_INODE, Restored
 
@@ -32,15 +32,8 @@ def volume(cluster, database):
 
 @pytest.fixture
 def sessions(volume):
-    """Makes sessions that share one store of slices."""
-    made, data = [], {}
-
-    def make():
-        made.append(FileSession(volume, data))
-        return made[-1]
-    yield make
-    for session in made:
-        session.close()
+    with file_sessions(volume) as make:
+        yield make
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from harness.check import assert_consistent, problems
-from harness.sql_file import FileSession
+from harness.sql_file import FileSession, file_sessions
 from harness.sql_volume import SqlVolume
 from harness.volume import TRASH_INODE, Restored
 
@@ -28,14 +28,8 @@ def volume(cluster, database):
 
 @pytest.fixture
 def sessions(volume):
-    made, data = [], {}
-
-    def make():
-        made.append(FileSession(volume, data))
-        return made[-1]
-    yield make
-    for session in made:
-        session.close()
+    with file_sessions(volume) as make:
+        yield make
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from harness.check import assert_consistent
-from harness.sql_file import CHUNK, FileSession, Model, sums_of
+from harness.sql_file import CHUNK, Model, file_sessions, sums_of
 from harness.sql_volume import SCHEMA, SqlVolume
 from harness.volume import TRASH_INODE
 
@@ -53,14 +53,8 @@ def volume(made_volume):
 
 @pytest.fixture
 def sessions(volume):
-    made, data = [], {}
-
-    def make():
-        made.append(FileSession(volume, data))
-        return made[-1]
-    yield make
-    for session in made:
-        session.close()
+    with file_sessions(volume) as make:
+        yield make
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ nothing. Written bytes are never zero.
 import struct
 import zlib
 from collections import Counter, namedtuple
+from contextlib import contextmanager
 
 from .sql_volume import SqlSession, split_usage
 
@@ -169,3 +170,16 @@ class FileSession(SqlSession):
         length, found = self.contents(ino)
         assert length == model.length
         assert found == model.bytes
+
+
+@contextmanager
+def file_sessions(volume):
+    """Makes sessions that share one store of slices, and closes them."""
+    made, data = [], {}
+
+    def make():
+        made.append(FileSession(volume, data))
+        return made[-1]
+    yield make
+    for session in made:
+        session.close()
