@@ -124,11 +124,10 @@ static void take_value(struct sample *s, const char *name, double value)
         if (strncmp(name, columns[i].metric, size) != 0)
             continue;
         const char *suffix = name + size;
-        if (columns[i].kind != COLUMN_TIMED && *suffix == '\0')
+        const bool is_timed = columns[i].kind == COLUMN_TIMED;
+        if (strcmp(suffix, is_timed ? "_total" : "") == 0)
             s->value[i] = value;
-        else if (columns[i].kind == COLUMN_TIMED && strcmp(suffix, "_total") == 0)
-            s->value[i] = value;
-        else if (columns[i].kind == COLUMN_TIMED && strcmp(suffix, "_sum") == 0)
+        else if (is_timed && strcmp(suffix, "_sum") == 0)
             s->seconds[i] = value;
     }
 }
@@ -201,22 +200,26 @@ static void print_column(const struct column *c, double then, double now, double
 
 static bool begins_section(size_t i)
 {
-    return i > 0 && strcmp(columns[i].section, columns[i - 1].section) != 0;
+    return i == 0 || strcmp(columns[i].section, columns[i - 1].section) != 0;
+}
+
+/* What stands between two sections, before column i. */
+static const char *divider(size_t i)
+{
+    return i > 0 && begins_section(i) ? "|" : "";
 }
 
 static void print_header(void)
 {
     char line[16];
     for (size_t i = 0; i < COLUMNS; i++) {
-        const bool is_first = i == 0 || begins_section(i);
-        snprintf(line, sizeof(line), "%s", is_first ? columns[i].section : "");
-        printf("%s%-*s", begins_section(i) ? "|" : "", columns[i].kind == COLUMN_TIMED ? 12 : 6,
-               line);
+        snprintf(line, sizeof(line), "%s", begins_section(i) ? columns[i].section : "");
+        printf("%s%-*s", divider(i), columns[i].kind == COLUMN_TIMED ? 12 : 6, line);
     }
     putchar('\n');
     for (size_t i = 0; i < COLUMNS; i++)
-        printf(columns[i].kind == COLUMN_TIMED ? "%s%5s %5s " : "%s%5s ",
-               begins_section(i) ? "|" : "", columns[i].title, "lat");
+        printf(columns[i].kind == COLUMN_TIMED ? "%s%5s %5s " : "%s%5s ", divider(i),
+               columns[i].title, "lat");
     putchar('\n');
 }
 
@@ -224,8 +227,7 @@ static void print_line(const struct sample *then, const struct sample *now)
 {
     const double seconds = (double)(now->at_us - then->at_us + 1) / 1000000;
     for (size_t i = 0; i < COLUMNS; i++) {
-        if (begins_section(i))
-            putchar('|');
+        fputs(divider(i), stdout);
         print_column(&columns[i], then->value[i], now->value[i], then->seconds[i], now->seconds[i],
                      seconds);
     }

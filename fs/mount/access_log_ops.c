@@ -189,7 +189,8 @@ static void log_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
     /* A line for each reading of the log would keep its reader busy for ever. */
-    const struct log_call c = internal_has(ino) ? (struct log_call){.log = NULL} : begin(req);
+    const struct log_call none = {.log = NULL};
+    const struct log_call c = internal_has(ino) ? none : begin(req);
     inner(req)->read(req, ino, size, off, fi);
     if (c.log)
         end(&c, "read (%llu,%zu,%lld,0): (%zu)", (unsigned long long)ino, size, (long long)off,

@@ -64,6 +64,15 @@ static void ended(struct crew *crew, struct doomed_dir *d)
         crew_push_if(crew, was_last, &above->task);
 }
 
+static void free_all(struct doomed_dir *dirs)
+{
+    while (dirs) {
+        struct crew_task *next = dirs->task.next;
+        free(dirs);
+        dirs = (struct doomed_dir *)next;
+    }
+}
+
 /* The directories found in d become tasks, all of them or none. */
 static enum rc descend(struct crew *crew, struct doomed_dir *d, const struct meta_dirs *dirs,
                        struct err *e)
@@ -72,10 +81,7 @@ static enum rc descend(struct crew *crew, struct doomed_dir *d, const struct met
     for (size_t i = 0; i < dirs->count; i++) {
         struct doomed_dir *child = doomed_new(d, d->ino, dirs->inos[i]);
         if (!child) {
-            for (struct crew_task *t = &below->task; below; below = (struct doomed_dir *)t) {
-                t = below->task.next;
-                free(below);
-            }
+            free_all(below);
             return err_fail(e, RC_NO_SPACE, "could not go down into a directory");
         }
         child->task.next = below ? &below->task : NULL;
@@ -126,12 +132,10 @@ static enum rc work(struct crew *crew, struct crew_task *task, struct err *e)
                          (unsigned long long)d->ino);
     if (!rc && dirs.count)
         rc = descend(crew, d, &dirs, e);
-    if (rc)
-        crew_push(crew, task); /* freed with all the others, when nobody works any more */
-    else if (is_gone)
+    if (!rc && is_gone)
         ended(crew, d);
-    else if (dirs.count == 0)
-        crew_push(crew, task);
+    else if (rc || dirs.count == 0)
+        crew_push(crew, task); /* after a failure: to be freed when nobody works any more */
     free(dirs.inos);
     return rc;
 }

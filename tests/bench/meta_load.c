@@ -249,6 +249,11 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double at_us(const uint64_t *latencies_ns, size_t at)
+{
+    return (double)latencies_ns[at] / 1e3;
+}
+
 static void report(const struct worker *workers, unsigned threads, uint64_t *latencies,
                    uint64_t latency_count)
 {
@@ -262,9 +267,8 @@ static void report(const struct worker *workers, unsigned threads, uint64_t *lat
     printf("{\"operations\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
            "\"max_us\": %.1f}\n",
            (unsigned long long)operations, (double)(ended - begun) / 1e9,
-           (double)latencies[latency_count / 2] / 1e3,
-           (double)latencies[latency_count * 99 / 100] / 1e3,
-           (double)latencies[latency_count - 1] / 1e3);
+           at_us(latencies, latency_count / 2), at_us(latencies, latency_count * 99 / 100),
+           at_us(latencies, latency_count - 1));
 }
 
 static void run_all(const struct work *work, const char *top, unsigned threads, uint64_t count)
@@ -272,7 +276,7 @@ static void run_all(const struct work *work, const char *top, unsigned threads, 
     static struct worker workers[THREADS_MAX];
     uint64_t *latencies = calloc(threads * count, sizeof(*latencies));
     if (!latencies)
-        die("memory for %llu latencies", (unsigned long long)(threads * count));
+        die("memory for %u times %llu latencies", threads, (unsigned long long)count);
     pthread_barrier_init(&start_line, NULL, threads);
     for (unsigned n = 0; n < threads; n++)
         workers[n] = (struct worker){.work = work,
