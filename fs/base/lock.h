@@ -21,7 +21,7 @@ enum lock_rank {
     LOCK_VFS_INODE = 20,  /* one inode's handles, writer and slice lists */
     LOCK_VFS_USAGE = 25,  /* pending usage deltas */
     LOCK_VFS_LOCKS = 27,  /* owners of file locks, and who waits for one */
-    LOCK_VFS_DIRS = 28,  /* what is known of directories */
+    LOCK_VFS_DIRS = 28,   /* what is known of directories */
     LOCK_CACHE_FLIGHT = 30,
     LOCK_CACHE_MEMORY = 35,
     LOCK_CACHE_DISK = 40,

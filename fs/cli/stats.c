@@ -198,27 +198,27 @@ static void print_column(const struct column *c, double then, double now, double
     }
 }
 
-static bool begins_section(size_t i)
+static bool begins_section(const struct column *c)
 {
-    return i == 0 || strcmp(columns[i].section, columns[i - 1].section) != 0;
+    return c == columns || strcmp(c->section, c[-1].section) != 0;
 }
 
-/* What stands between two sections, before column i. */
-static const char *divider(size_t i)
+/* What stands before a column. */
+static const char *divider(const struct column *c)
 {
-    return i > 0 && begins_section(i) ? "|" : "";
+    return c > columns && begins_section(c) ? "|" : "";
 }
 
 static void print_header(void)
 {
     char line[16];
     for (size_t i = 0; i < COLUMNS; i++) {
-        snprintf(line, sizeof(line), "%s", begins_section(i) ? columns[i].section : "");
-        printf("%s%-*s", divider(i), columns[i].kind == COLUMN_TIMED ? 12 : 6, line);
+        snprintf(line, sizeof(line), "%s", begins_section(&columns[i]) ? columns[i].section : "");
+        printf("%s%-*s", divider(&columns[i]), columns[i].kind == COLUMN_TIMED ? 12 : 6, line);
     }
     putchar('\n');
     for (size_t i = 0; i < COLUMNS; i++)
-        printf(columns[i].kind == COLUMN_TIMED ? "%s%5s %5s " : "%s%5s ", divider(i),
+        printf(columns[i].kind == COLUMN_TIMED ? "%s%5s %5s " : "%s%5s ", divider(&columns[i]),
                columns[i].title, "lat");
     putchar('\n');
 }
@@ -227,7 +227,7 @@ static void print_line(const struct sample *then, const struct sample *now)
 {
     const double seconds = (double)(now->at_us - then->at_us + 1) / 1000000;
     for (size_t i = 0; i < COLUMNS; i++) {
-        fputs(divider(i), stdout);
+        fputs(divider(&columns[i]), stdout);
         print_column(&columns[i], then->value[i], now->value[i], then->seconds[i], now->seconds[i],
                      seconds);
     }
