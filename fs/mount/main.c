@@ -58,6 +58,8 @@ static enum rc look_at_format(struct program *p, struct err *e)
     struct meta *meta = volume_meta(p->volume);
     struct format *format = meta_format_ref(meta);
     p->mount.has_acls = format->enable_acl;
+    if (format->upload_limit > 0 || format->download_limit > 0)
+        log_warn("the volume has limits of bandwidth, which this client does not keep to");
     meta_format_unref(meta, &format);
     return told_open(&p->mount.told, (uint64_t)p->options.attr_ms, p->mount.has_acls, e);
 }
