@@ -72,7 +72,7 @@ static const struct conf_command status_command = {
     .arguments = "META-URL",
     .summary = "Show what is left to copy and what fails.",
     .details = "Exit codes: 0 shown, 2 wrong command line, 3 PostgreSQL unreachable, 4 wrong\n"
-               "password, 5 no volume.\n",
+               "password, 5 no volume, 6 a primary.\n",
     .options = status_table,
     .option_count = sizeof(status_table) / sizeof(status_table[0]),
     .min_arguments = 1,
@@ -113,7 +113,9 @@ static enum rc status(void *into, const char *const *arguments, struct err *e)
     struct backlog backlog;
     if (url_check(arguments[0], e) || queue_open(&queue, arguments[0], e))
         return e->code;
-    enum rc rc = queue_backlog(queue, &backlog, e);
+    enum rc rc = queue_check_mirror(queue, e);
+    if (!rc)
+        rc = queue_backlog(queue, &backlog, e);
     if (!rc && o->json)
         rc = print_json(&backlog, e);
     else if (!rc) {

@@ -212,7 +212,7 @@ static enum rc find_top(struct meta *meta, const char *path, ino_num *out, struc
     struct node_attr attr;
     if (meta_resolve(meta, META_ROOT, (struct bytes){(const uint8_t *)path + 1, strlen(path) - 1},
                      &attr, e))
-        return err_note(e, "\"%s\"", path);
+        return e->code;
     *out = attr.ino;
     return RC_OK;
 }

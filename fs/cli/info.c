@@ -218,7 +218,7 @@ static enum rc describe(struct volume *volume, const char *path, const struct in
     struct meta *meta = volume_meta(volume);
     const struct bytes name = {(const uint8_t *)path, strlen(path)};
     if (meta_resolve(meta, META_ROOT, name, &attr, e))
-        return err_note(e, "\"%s\"", path);
+        return e->code;
     auto_buf struct buf whole;
     buf_init(&whole, 1 << 20);
     if (meta_path(meta, attr.ino, &whole, e) || json_set_bytes(doc, "path", buf_bytes(&whole), e) ||

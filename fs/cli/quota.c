@@ -308,7 +308,9 @@ static enum rc list(struct quota_job *job, struct err *e)
 
 static enum rc drop(struct quota_job *job, struct err *e)
 {
-    return meta_quota_delete(job->meta, job->type, job->key, e);
+    if (meta_quota_delete(job->meta, job->type, job->key, e))
+        return e->code;
+    return job->o->json ? show(job, e) : RC_OK;
 }
 
 static const struct word {
@@ -363,7 +365,7 @@ static enum rc find_directory(struct quota_job *job, struct err *e)
             rc = make_dirs(job->meta, path, &attr, e);
     }
     if (rc)
-        return err_note(e, "\"%s\"", path);
+        return rc;
     if (attr.type != NODE_DIRECTORY)
         return err_refused(e, ENOTDIR, "\"%s\"", path);
     job->key = attr.ino;

@@ -55,8 +55,11 @@ enum rc meta_resolve(struct meta *meta, ino_num root, struct bytes path, struct 
                      struct err *e)
 {
     struct pg_param params[] = {pg_int8((int64_t)root), pg_bytea(path)};
-    return reply_read(meta, CALL("SELECT * FROM tarn_1.resolve($1,$2)", params), "resolve", root,
-                      out, e);
+    enum rc rc = reply_read(meta, CALL("SELECT * FROM tarn_1.resolve($1,$2)", params), "resolve",
+                            root, out, e);
+    if (rc != RC_REFUSED)
+        return rc;
+    return err_refused(e, e->posix, "\"%.*s\"", (int)path.size, (const char *)path.data);
 }
 
 /* Where the columns of a directory page stand, beside those of the attributes. */

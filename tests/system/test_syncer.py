@@ -10,7 +10,7 @@ from harness import load
 from harness.process import run
 from harness.site import Mirror, assert_equal_sites, hide, reveal
 from harness.tree import assert_same, read_tree
-from harness.volume import tarn, tarn_json
+from harness.volume import NOT_READY, tarn, tarn_json
 from harness.wait import wait_for
 
 
@@ -298,6 +298,7 @@ def test_the_status_counts_what_is_left(primary, mirror):
     after = tarn_json("syncer", "status", mirror.url)
     assert before != after
     assert tarn("syncer", "status", mirror.url).stdout.strip()
+    assert tarn("syncer", "status", primary.url, check=False).returncode == NOT_READY
 
 
 def test_writing_goes_on_while_everything_follows(primary, mirror):
