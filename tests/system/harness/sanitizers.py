@@ -13,7 +13,8 @@ from .volume import BUILD
 
 IS_SANITIZED = BUILD.name in ("asan", "tsan")
 _OPTIONS = {
-    "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+    "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1:suppressions="
+                    f"{Path(__file__).with_name('asan.supp')}",
     "UBSAN_OPTIONS": "print_stacktrace=1",
     "TSAN_OPTIONS": "second_deadlock_stack=1",
 }
