@@ -98,6 +98,7 @@ static enum rc insist(struct meta *meta, struct conn *conn, const struct call *c
                       uint64_t deadline_ms, bool *is_uncertain, struct pg_result **out,
                       struct err *e)
 {
+    unsigned races = 0; /* lost connections before leave a race all its tries */
     for (unsigned tries = 0;; tries++) {
         enum rc rc = attempt(meta, conn, call, deadline_ms, out, e);
         if (rc == RC_UNCERTAIN || rc == RC_TIMEOUT)
@@ -106,7 +107,8 @@ static enum rc insist(struct meta *meta, struct conn *conn, const struct call *c
             return give_up(e);
         if (rc == RC_OK)
             *e = ERR_INIT; /* what went wrong before is over */
-        bool is_race = rc && tries < PASSING_TRIES && is_passing(conn->pg);
+        bool is_race = rc && races < PASSING_TRIES && is_passing(conn->pg);
+        races += is_race;
         if (!is_transient(rc) && !is_race)
             return rc ? not_here(e) : RC_OK;
 

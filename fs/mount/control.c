@@ -394,9 +394,6 @@ void control_close(struct control **control)
     *control = NULL;
     cancel_all(c);
     pool_close(&c->pool);
-    /* Handles that the kernel did not release any more. */
-    while (c->sessions)
-        unref(c->sessions);
     lock_deinit(&c->lock);
     free(c);
 }

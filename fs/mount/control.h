@@ -19,7 +19,7 @@ struct control_session;
 
 MUST_CHECK enum rc control_open(struct control **out, const struct control_context *context,
                                 struct err *e);
-/* Cancel what is running and wait for it. */
+/* Cancel what is running and wait for it. Every conversation has been closed. */
 void control_close(struct control **control);
 
 MUST_CHECK enum rc control_session_open(struct control *control, struct control_session **out,

@@ -363,6 +363,7 @@ enum rc internal_open(struct internal **out, const struct internal_options *opti
     struct internal *in = calloc(1, sizeof(*in));
     if (!in)
         return err_fail(e, RC_NO_SPACE, "could not allocate the internal files");
+    lock_init(&in->lock, LOCK_BASE_QUEUE);
     in->options = *options;
     clock_gettime(CLOCK_REALTIME, &in->born);
     const struct control_context context = {.mount = options->mount,
@@ -383,7 +384,9 @@ void internal_close(struct internal **internal)
     if (!in)
         return;
     *internal = NULL;
+    internal_files_close(in);
     control_close(&in->control);
     access_log_close(&in->log);
+    lock_deinit(&in->lock);
     free(in);
 }

@@ -20,6 +20,7 @@ struct internal_file {
     struct buf text;
     struct control_session *session;
     struct log_reader *reader;
+    struct internal_file *next, **back; /* of the lock of the internal files */
 };
 
 static struct internal_file *file_of(const struct fuse_file_info *fi)
@@ -27,14 +28,37 @@ static struct internal_file *file_of(const struct fuse_file_info *fi)
     return (struct internal_file *)(uintptr_t)fi->fh;
 }
 
+static void add_to_list(struct internal *in, struct internal_file *file)
+{
+    LOCK_SCOPE(&in->lock);
+    file->next = in->files;
+    file->back = &in->files;
+    if (file->next)
+        file->next->back = &file->next;
+    in->files = file;
+}
+
+static void remove_from_list(struct internal *in, struct internal_file *file)
+{
+    LOCK_SCOPE(&in->lock);
+    *file->back = file->next;
+    if (file->next)
+        file->next->back = file->back;
+}
+
 static void file_close(struct internal *in, struct internal_file *file)
 {
-    if (!file)
-        return;
+    remove_from_list(in, file);
     control_session_close(&file->session);
     access_log_reader_close(in->log, &file->reader);
     buf_deinit(&file->text);
     free(file);
+}
+
+void internal_files_close(struct internal *in)
+{
+    while (in->files)
+        file_close(in, in->files);
 }
 
 static enum rc file_begin(struct internal *in, int number, struct internal_file *file,
@@ -74,6 +98,7 @@ static void open_file(fuse_req_t req, int number, struct fuse_file_info *fi)
         return;
     }
     buf_init(&file->text, TEXT_BYTES_MAX);
+    add_to_list(in, file);
     if (file_begin(in, number, file, &e)) {
         mount_reply_err(req, &e, "open", internal_ino(number));
         file_close(in, file);

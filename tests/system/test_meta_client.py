@@ -310,6 +310,20 @@ def test_threads_that_are_cut_again_and_again_do_everything_once(site):
         assert site.counters() == site.nodes()
 
 
+def test_connections_lost_before_leave_a_race_its_tries(site):
+    """An attempt that was cut off may still be at work: the next meets its rows (SQLSTATE 23505)."""
+    site.query("DO $$ BEGIN CREATE SEQUENCE attempt; CREATE FUNCTION stumble() RETURNS trigger"
+               " LANGUAGE plpgsql AS 'DECLARE n int8 := nextval(''attempt''); BEGIN"
+               " IF n < 8 THEN PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(10);"
+               " ELSIF n = 8 THEN RAISE unique_violation; END IF; RETURN NEW; END';"
+               " CREATE TRIGGER stumble BEFORE INSERT ON jfs_node FOR EACH ROW"
+               " EXECUTE FUNCTION stumble(); END $$")
+    with Probe(site.url) as ask:
+        ask("create", ROOT, "a", FILE)
+        assert site.value("SELECT last_value FROM attempt") == 9
+        assert [e["name"] for e in ask("readdir", ROOT, 0)["entries"]] == ["a"]
+
+
 # ---- refusals and limits
 
 
