@@ -232,3 +232,36 @@ BEGIN
          WHERE inode = _quota.inode;
     END LOOP;
 END $$;
+
+--------------------------------------------------------------------------------------- statfs
+
+-- What the volume uses, and what the quotas of _ino and of the directories above it leave: the
+-- least room of all of them, and the use under the nearest one. NULL where no quota says anything.
+CREATE FUNCTION tarn_1.statfs_at(_ino int8)
+RETURNS TABLE (used_space int8, used_inodes int8, room_space int8, room_inodes int8,
+               quota_space int8, quota_inodes int8)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    _flags tarn.volume_flags := tarn_1.flags();
+    _at    int8 := _ino;
+    _q     public.jfs_dir_quota;
+BEGIN
+    SELECT s.used_space, s.used_inodes INTO used_space, used_inodes FROM tarn_1.statfs() AS s;
+    WHILE _flags.dir_quota AND _flags.dir_stats AND _at > 0 LOOP
+        SELECT * INTO _q FROM public.jfs_dir_quota AS q
+         WHERE q.inode = _at AND (q.max_space > 0 OR q.max_inodes > 0);
+        IF FOUND THEN
+            quota_space := coalesce(quota_space, greatest(_q.used_space, 0));
+            quota_inodes := coalesce(quota_inodes, greatest(_q.used_inodes, 0));
+            IF _q.max_space > 0 THEN
+                room_space := least(room_space, greatest(_q.max_space - _q.used_space, 0));
+            END IF;
+            IF _q.max_inodes > 0 THEN
+                room_inodes := least(room_inodes, greatest(_q.max_inodes - _q.used_inodes, 0));
+            END IF;
+        END IF;
+        EXIT WHEN _at = 1;
+        SELECT n.parent INTO _at FROM public.jfs_node AS n WHERE n.inode = _at;
+    END LOOP;
+    RETURN NEXT;
+END $$;

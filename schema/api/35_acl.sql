@@ -293,3 +293,12 @@ BEGIN
     END IF;
     RETURN _r;
 END $$;
+
+-- A rule in its encoded form. Rules never change, so a client keeps what it got for good. EIO: an
+-- inode names a rule that is missing.
+CREATE FUNCTION tarn_1.acl_rule(_id int4) RETURNS TABLE (err int4, rule bytea)
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN a.id IS NULL THEN 5 ELSE 0 END,
+           tarn_1.acl_encode(a)
+      FROM (SELECT) AS always LEFT JOIN public.jfs_acl AS a ON a.id = _id
+$$;
