@@ -108,7 +108,8 @@ enum rc pg_fail(struct pg *pg, const PGresult *result, enum pg_phase phase, stru
 
 enum rc pg_lost(struct pg *pg, enum pg_phase phase, struct err *e)
 {
-    remember(pg, "", pg->conn ? PQerrorMessage(pg->conn) : "not connected");
+    if (!pg->sqlstate[0]) /* else the server said before what became of the call, and that counts */
+        remember(pg, "", pg->conn ? PQerrorMessage(pg->conn) : "not connected");
     PQfinish(pg->conn);
     pg->conn = NULL;
     if (phase == PG_NOT_SENT)

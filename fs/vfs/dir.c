@@ -33,12 +33,31 @@ struct page {
 
 struct vfs_dir {
     struct vfs *vfs;
+    struct vfs_dir *next, **back;  /* of the vfs, under its table's lock */
     ino_num ino;                   /* as the kernel numbers it */
     struct page pages[PAGES_HELD]; /* the first is the latest */
     struct page_mark *marks;
     size_t mark_count, mark_capacity;
     struct dir_entry dot;
 };
+
+static void add_to_list(struct vfs_dir *d)
+{
+    LOCK_SCOPE(&d->vfs->table);
+    d->next = d->vfs->open_dirs;
+    d->back = &d->vfs->open_dirs;
+    if (d->next)
+        d->next->back = &d->next;
+    d->vfs->open_dirs = d;
+}
+
+static void remove_from_list(struct vfs_dir *d)
+{
+    LOCK_SCOPE(&d->vfs->table);
+    *d->back = d->next;
+    if (d->next)
+        d->next->back = d->back;
+}
 
 enum rc vfs_opendir(struct vfs *vfs, ino_num ino, struct vfs_dir **out, struct err *e)
 {
@@ -47,6 +66,7 @@ enum rc vfs_opendir(struct vfs *vfs, ino_num ino, struct vfs_dir **out, struct e
         return err_fail(e, RC_NO_SPACE, "could not allocate a directory handle");
     d->vfs = vfs;
     d->ino = ino;
+    add_to_list(d);
     *out = d;
     return RC_OK;
 }
@@ -63,12 +83,20 @@ void vfs_releasedir(struct vfs_dir **dir)
     if (!d)
         return;
     *dir = NULL;
+    remove_from_list(d);
     for (int i = 0; i < PAGES_HELD; i++)
         page_free(&d->pages[i]);
     for (size_t i = 0; i < d->mark_count; i++)
         free(d->marks[i].after);
     free(d->marks);
     free(d);
+}
+
+void vfs_release_dirs(struct vfs *vfs)
+{
+    struct vfs_dir *d;
+    while ((d = vfs->open_dirs))
+        vfs_releasedir(&d);
 }
 
 /* ---- marks ---- */

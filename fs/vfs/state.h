@@ -93,10 +93,11 @@ struct vfs {
     struct dirs *dirs;     /* safe by itself */
     struct lock_table *locks;
 
-    struct lock table; /* guards inodes, their refs, keep, parents and the callbacks */
+    struct lock table; /* guards inodes, their refs, keep, parents, open_dirs and the callbacks */
     struct map64 *inodes;
     struct keep_table *keep;
     struct dir_parent *parents; /* see names.c */
+    struct vfs_dir *open_dirs;
     void (*notify)(void *arg, ino_num ino);
     void *notify_arg;
     void (*gone)(void *arg, const struct err *why);
@@ -107,6 +108,9 @@ struct vfs {
     struct lock_cond tick;
     bool is_closing;
 };
+
+/* Release the directories that are still open, when nobody uses them any more. */
+void vfs_release_dirs(struct vfs *vfs);
 
 /* RC_REFUSED with EROFS on a read-only mount. */
 MUST_CHECK enum rc vfs_check_writable(const struct vfs *vfs, struct err *e);

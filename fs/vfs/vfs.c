@@ -135,6 +135,7 @@ enum rc vfs_close(struct vfs **vfs, struct err *e)
     pool_drain(v->commits);
     inode_each(v, flush_inode, &unsaved);
     inode_each(v, release_handles, NULL);
+    vfs_release_dirs(v);
     if (!v->is_read_only && meta_flush_usage(v->meta, &uncounted))
         log_err(LOG_LEVEL_WARN, &uncounted, "could not flush usage at the end; fsck repairs it");
     vfs_free(v);

@@ -310,18 +310,35 @@ def test_threads_that_are_cut_again_and_again_do_everything_once(site):
         assert site.counters() == site.nodes()
 
 
-def test_connections_lost_before_leave_a_race_its_tries(site):
-    """An attempt that was cut off may still be at work: the next meets its rows (SQLSTATE 23505)."""
+def stumbling(site, losses):
+    """Creating a file loses the connection so often, then meets a row of another, then succeeds."""
     site.query("DO $$ BEGIN CREATE SEQUENCE attempt; CREATE FUNCTION stumble() RETURNS trigger"
                " LANGUAGE plpgsql AS 'DECLARE n int8 := nextval(''attempt''); BEGIN"
-               " IF n < 8 THEN PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(10);"
-               " ELSIF n = 8 THEN RAISE unique_violation; END IF; RETURN NEW; END';"
+               f" IF n <= {losses} THEN PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(9);"
+               f" ELSIF n = {losses + 1} THEN RAISE unique_violation; END IF; RETURN NEW; END';"
                " CREATE TRIGGER stumble BEFORE INSERT ON jfs_node FOR EACH ROW"
                " EXECUTE FUNCTION stumble(); END $$")
+
+
+def created_once(site, ask, losses):
+    ask("create", ROOT, "a", FILE)
+    assert site.value("SELECT last_value FROM attempt") == losses + 2
+    assert [e["name"] for e in ask("readdir", ROOT, 0)["entries"]] == ["a"]
+
+
+def test_connections_lost_before_leave_a_race_its_tries(site):
+    """An attempt that was cut off may still be at work: the next meets its rows (SQLSTATE 23505)."""
+    stumbling(site, losses=7)
     with Probe(site.url) as ask:
-        ask("create", ROOT, "a", FILE)
-        assert site.value("SELECT last_value FROM attempt") == 9
-        assert [e["name"] for e in ask("readdir", ROOT, 0)["entries"]] == ["a"]
+        created_once(site, ask, losses=7)
+
+
+def test_a_race_whose_answer_has_lost_its_end_is_a_race(site):
+    stumbling(site, losses=0)
+    with Probe(site.by_proxy) as ask:
+        ask("status")
+        site.proxy.cut_before_ready(b"unique_violation")
+        created_once(site, ask, losses=0)
 
 
 # ---- refusals and limits

@@ -105,6 +105,9 @@ class _Backend:
         return 4 <= size < 1 << 24
 
 
+_READY_BYTES = 6  # of a ReadyForQuery
+
+
 class _Link:
     """One client connection and its way to the server."""
 
@@ -116,6 +119,7 @@ class _Link:
         self.answers = 0    # ReadyForQuery after start-up seen
         self.lost = None    # the answer of this exchange and all after it is not delivered
         self.is_closed = False
+        self.is_ending = False  # what is pending is delivered, and then nothing
 
     def begin(self):
         for source, target, inspect in ((self.client, self.server, self._upstream),
@@ -144,6 +148,8 @@ class _Link:
                 due, kept = inspect(data)
                 if kept:
                     pending.put((due, kept))
+                if self.is_ending:
+                    break
         except OSError:
             pass
         pending.put((0, None))
@@ -175,6 +181,9 @@ class _Link:
         if self.proxy.budget_spent(len(data)):
             self.close()
             return 0, None
+        if self.proxy.cuts_ready(data):
+            self.is_ending = True
+            return 0, data[:-_READY_BYTES]
         self.answers += self.backend.ready_count(data)
         if self.lost is None:
             return time.monotonic() + self.proxy.delay_down, data
@@ -199,6 +208,7 @@ class Proxy:
         self._flow = threading.Event()
         self._flow.set()
         self._budget = None
+        self._unready = None
         self._listener = None
         self.port = None
         self.accept()
@@ -249,6 +259,11 @@ class Proxy:
         """Reset everything once the server has answered that many more bytes."""
         with self._lock:
             self._budget = byte_count
+
+    def cut_before_ready(self, containing):
+        """Deliver the next answer with these bytes but for its end, and reset the connection."""
+        with self._lock:
+            self._unready = containing
 
     def lose_answer(self, containing, nth=1, then_refuse=False):
         """Lose the answer of the n-th exchange from now whose SQL contains the text.
@@ -313,6 +328,13 @@ class Proxy:
 
     def wait_while_held(self):
         self._flow.wait()
+
+    def cuts_ready(self, data):
+        with self._lock:
+            if self._unready is None or self._unready not in data:
+                return False
+            self._unready = None
+            return True
 
     def budget_spent(self, count):
         with self._lock:
