@@ -44,6 +44,24 @@ static enum rc take_dirs(const struct pg_result *answer, int row, const char *co
     return RC_OK;
 }
 
+enum rc meta_reach(struct meta *meta, ino_num ino, ino_num root, const struct meta_caller *who,
+                   struct err *e)
+{
+    auto_buf struct buf gids_bytes = {.data = NULL};
+    struct pg_param gids;
+    if (gids_param(&gids_bytes, who, &gids, e))
+        return e->code;
+    struct pg_param params[] = {pg_int8((int64_t)ino), pg_int8((int64_t)root), pg_int8(who->uid),
+                                gids};
+    auto_result struct pg_result *answer = NULL;
+    struct call *call = CALL("SELECT tarn_1.reach($1,$2,$3,$4) AS reach", params);
+    if (retry_read(meta, call, &answer, e))
+        return err_note(e, "the way to inode %llu", (unsigned long long)ino);
+    const int refusal = pg_get_int4(answer, 0, pg_column(answer, "reach"));
+    return refusal ? err_refused(e, refusal, "the way to inode %llu", (unsigned long long)ino)
+                   : RC_OK;
+}
+
 /* ---- remove ---- */
 
 enum rc meta_rmr(struct meta *meta, const struct meta_rmr *what, const struct meta_caller *who,

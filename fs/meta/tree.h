@@ -20,6 +20,13 @@ struct meta_caller {
     size_t gid_count;
 };
 
+/*
+ * Whether who comes to ino on any path that begins at root. EACCES: only through directories that
+ * he must not search; ENOENT: on none.
+ */
+MUST_CHECK enum rc meta_reach(struct meta *meta, ino_num ino, ino_num root,
+                              const struct meta_caller *who, struct err *e);
+
 /* Directories that a call tells of. The owner frees inos. */
 struct meta_dirs {
     ino_num *inos;

@@ -370,6 +370,7 @@ enum rc meta_chunk_records(struct meta *meta, ino_num ino, uint32_t indx, int32_
     buf_init(&out->records, RECORDS_BYTES_MAX);
     buf_init(&out->sums, RECORDS_BYTES_MAX);
     out->total = 0;
+    out->begun = 0;
     if (retry_read(meta, CALL("SELECT * FROM tarn_1.chunk_records($1,$2,$3)", params), &r, e))
         return err_note(e, "chunk_records");
     if (pg_rows(r) == 0)
@@ -377,6 +378,7 @@ enum rc meta_chunk_records(struct meta *meta, ino_num ino, uint32_t indx, int32_
     const struct bytes records = pg_get_bytes(r, 0, pg_column(r, "records"));
     const struct bytes sums = pg_get_bytes(r, 0, pg_column(r, "sums"));
     out->total = (uint32_t)pg_get_int4(r, 0, pg_column(r, "total"));
+    out->begun = pg_get_int8(r, 0, pg_column(r, "begun"));
     if (buf_add(&out->records, records.data, records.size, e))
         return e->code;
     return buf_add(&out->sums, sums.data, sums.size, e);
@@ -395,8 +397,9 @@ enum rc meta_compact(struct meta *meta, const struct meta_compaction *what, bool
         pg_bytea(what->origin),       pg_int4((int32_t)what->skipped),
         pg_int4((int32_t)what->pos),  pg_int8((int64_t)what->id),
         pg_int4((int32_t)what->size), pg_bytea((struct bytes){sums, (size_t)what->sums_count * 4}),
+        pg_int8(what->begun),
     };
-    return ask_bool(meta, CALL("SELECT * FROM tarn_1.compact($1,$2,$3,$4,$5,$6,$7,$8)", params),
+    return ask_bool(meta, CALL("SELECT * FROM tarn_1.compact($1,$2,$3,$4,$5,$6,$7,$8,$9)", params),
                     "compact", "is_done", is_done, e);
 }
 

@@ -141,6 +141,7 @@ MUST_CHECK enum rc meta_dir_stats_mend(struct meta *meta, const struct meta_drif
 struct meta_records {
     struct buf records, sums;
     uint32_t total; /* records of the chunk, also beyond the first ones */
+    int64_t begun;  /* when they were read, by the clock of the database */
 };
 void meta_records_deinit(struct meta_records *records);
 #define auto_records __attribute__((cleanup(meta_records_deinit)))
@@ -158,8 +159,9 @@ struct meta_compaction {
     uint64_t id;
     const uint32_t *sums;
     uint32_t sums_count;
+    int64_t begun; /* of the records; after 45 minutes it is too late */
 };
-/* *is_done false: the chunk had changed, and the new slice is doomed. */
+/* *is_done false: the chunk had changed or it is too late, and the new slice is doomed. */
 MUST_CHECK enum rc meta_compact(struct meta *meta, const struct meta_compaction *what,
                                 bool *is_done, struct err *e);
 /* Doom a slice that was stored, in part perhaps, and will not be committed. */

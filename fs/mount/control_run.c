@@ -72,11 +72,34 @@ static enum rc run_fill(const struct control_context *c, const struct control_re
                                                    : control_add_data(answer, buf_bytes(&text), e);
 }
 
+/* The requests name inodes, and a number can be guessed. */
+static enum rc check_reach(const struct control_context *c, const struct control_request *q,
+                           const struct meta_caller *who, struct err *e)
+{
+    struct vfs *vfs = c->mount->vfs;
+    switch (q->command) {
+    case CONTROL_RMR:
+        return tree_reach(vfs, who, q->parent, e);
+    case CONTROL_CLONE:
+        return tree_reach(vfs, who, q->dst_parent, e) ? e->code : tree_reach(vfs, who, q->ino, e);
+    case CONTROL_INFO:
+    case CONTROL_INFO_LEGACY:
+    case CONTROL_SUMMARY:
+    case CONTROL_COMPACT:
+        return tree_reach(vfs, who, q->ino, e);
+    case CONTROL_FILL: /* by paths, each of which is asked about when it is looked up */
+        break;
+    }
+    return RC_OK;
+}
+
 enum rc control_run(const struct control_context *context, const struct control_request *request,
                     const struct meta_caller *who, struct tree_watch *watch, struct buf *answer,
                     struct err *e)
 {
     watch->threads = request->threads;
+    if (check_reach(context, request, who, e))
+        return e->code;
     switch (request->command) {
     case CONTROL_RMR:
         return run_rmr(context, request, who, watch, e);

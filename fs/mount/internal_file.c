@@ -186,8 +186,9 @@ static void write_control(fuse_req_t req, struct internal_file *file, struct byt
     struct err e = ERR_INIT;
     auto_free uint32_t *gids = NULL;
     const size_t count = mount_groups(req, &gids);
-    const uint32_t own = fuse_req_ctx(req)->gid;
-    const struct meta_caller who = {fuse_req_ctx(req)->uid, count ? gids : &own, count ? count : 1};
+    /* Who is squashed or called otherwise in the volume is so here, too. */
+    const struct vfs_caller caller = mount_caller(req);
+    const struct meta_caller who = {caller.uid, count ? gids : &caller.gid, count ? count : 1};
     if (control_session_write(file->session, &who, data, &e))
         mount_reply_err(req, &e, "write", internal_ino(INTERNAL_CONTROL));
     else

@@ -19,7 +19,8 @@
 
 enum {
     BLOCK_PATIENCE_MS = 120000,
-    /* A stock gc removes blocks without metadata after an hour. */
+    /* A stock gc removes blocks without metadata after an hour. The commit asks the clock of the
+     * database; this spares it the question. */
     COMMIT_WITHIN_MS = 45 * 60 * 1000,
     ROUNDS_MAX = 100,
     WASTED_MAX = 5,
@@ -153,13 +154,14 @@ static void waste(const struct merge *m)
         log_err(LOG_LEVEL_WARN, &e, "objects of a compaction are left for gc");
 }
 
-static enum rc commit(const struct merge *m, ino_num ino, uint32_t indx, struct bytes origin,
-                      bool *is_done, struct err *e)
+static enum rc commit(const struct merge *m, ino_num ino, uint32_t indx,
+                      const struct meta_records *found, bool *is_done, struct err *e)
 {
     const struct meta_compaction what = {
         .ino = ino,
         .indx = indx,
-        .origin = origin,
+        .origin = buf_bytes(&found->records),
+        .begun = found->begun,
         .skipped = m->plan->skipped,
         .pos = m->plan->pos,
         .size = m->plan->size,
@@ -170,8 +172,9 @@ static enum rc commit(const struct merge *m, ino_num ino, uint32_t indx, struct 
     return meta_compact(volume_meta(m->volume), &what, is_done, e);
 }
 
-static enum rc merge_and_commit(struct merge *m, ino_num ino, uint32_t indx, struct bytes origin,
-                                struct compact_result *out, struct err *e)
+static enum rc merge_and_commit(struct merge *m, ino_num ino, uint32_t indx,
+                                const struct meta_records *found, struct compact_result *out,
+                                struct err *e)
 {
     const uint64_t until = clock_deadline(COMMIT_WITHIN_MS);
     bool has_stored = false, is_done = false;
@@ -183,7 +186,7 @@ static enum rc merge_and_commit(struct merge *m, ino_num ino, uint32_t indx, str
             waste(m);
         return rc;
     }
-    if (commit(m, ino, indx, origin, &is_done, e))
+    if (commit(m, ino, indx, found, &is_done, e))
         return e->code; /* its outcome is not known: nothing may be removed */
     metric_add(is_done ? &metric_done : &metric_wasted, 1);
     metric_add(&metric_bytes, is_done ? (int64_t)m->plan->size : 0);
@@ -202,8 +205,7 @@ static enum rc compact(struct volume *volume, ino_num ino, uint32_t indx,
     if (meta_chunk_records(volume_meta(volume), ino, indx, PLAN_RECORDS_MAX, &found, e) ||
         found.total < 2)
         return e->code;
-    const struct bytes origin = buf_bytes(&found.records);
-    if (plan_make(&plan, indx, origin, buf_bytes(&found.sums), e))
+    if (plan_make(&plan, indx, buf_bytes(&found.records), buf_bytes(&found.sums), e))
         return e->code;
     out->records = found.total;
     if (plan.replaced < 2 || plan.size == 0)
@@ -211,7 +213,7 @@ static enum rc compact(struct volume *volume, ino_num ino, uint32_t indx,
     __attribute__((cleanup(merge_deinit))) struct merge m;
     if (merge_init(&m, volume, &plan, e))
         return e->code;
-    return merge_and_commit(&m, ino, indx, origin, out, e);
+    return merge_and_commit(&m, ino, indx, &found, out, e);
 }
 
 enum rc compact_chunk(struct volume *volume, ino_num ino, uint32_t indx, struct compact_result *out,

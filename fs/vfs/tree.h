@@ -28,6 +28,13 @@ struct tree_watch {
 /* The number inside the volume of one that the kernel uses. */
 ino_num tree_inside(const struct vfs *vfs, ino_num ino);
 
+/*
+ * Whether who could have come to ino through this mount, as the kernel makes sure of for other
+ * requests: below its root, and through directories that he may search. EACCES, ENOENT
+ */
+MUST_CHECK enum rc tree_reach(struct vfs *vfs, const struct meta_caller *who, ino_num ino,
+                              struct err *e);
+
 /* Store everything that this mount has buffered, and its part of the accounting. */
 MUST_CHECK enum rc tree_sync(struct vfs *vfs, struct err *e);
 

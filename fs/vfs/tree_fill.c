@@ -151,8 +151,8 @@ static enum rc find_path(struct filling *f, struct bytes path, struct node_attr 
         path = (struct bytes){path.data + 1, path.size - 1};
     enum rc rc = inode_of(path, &ino) ? meta_getattr(f->vfs->meta, vfs_inside(f->vfs, ino), out, e)
                                       : meta_resolve(f->vfs->meta, f->vfs->root, path, out, e);
-    if (rc)
-        return rc;
+    if (rc || tree_reach(f->vfs, f->who, out->ino, e))
+        return e->code;
     return meta_access(f->vfs->meta, out->ino, f->who->uid, f->who->gids, f->who->gid_count, 4, e);
 }
 

@@ -29,6 +29,13 @@ $$;
 -- So nothing has to be locked at the beginning, and whoever ends a session deletes its rows: an
 -- operation in flight, which may have seen the session alive, ends on a row that is gone.
 
+-- Whether a session that was to be heard of until _expire may act. Blocks without metadata are removed
+-- after an hour, by stock clients' gc too, and a machine that slept does not know for how long: what it
+-- stored before must not be committed after. So a session that was silent for 45 minutes is over,
+-- whether or not somebody has ended it.
+CREATE FUNCTION tarn_1.is_heard_of(_expire int8) RETURNS bool
+LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT _expire > extract(epoch FROM now()) - 2700 $$;
+
 -- Begin operation _op of session _sid.
 --
 -- Answers NULL in err when the operation is new and must now be carried out. Otherwise the answer
@@ -40,7 +47,7 @@ DECLARE
     _last    int8;
     _is_live bool;
 BEGIN
-    SELECT l.op, s.sid IS NOT NULL INTO _last, _is_live
+    SELECT l.op, tarn_1.is_heard_of(s.expire) INTO _last, _is_live
       FROM tarn.slot AS l LEFT JOIN public.jfs_session2 AS s ON s.sid = l.sid
      WHERE l.sid = _sid AND l.lane = _lane;
     IF _last = _op - 1 AND _is_live THEN
@@ -62,7 +69,8 @@ DECLARE
     _slot    tarn.slot;
 BEGIN
     -- Held, because a lane that is begun now must be seen by those who end the session.
-    PERFORM FROM public.jfs_session2 WHERE sid = _sid FOR KEY SHARE;
+    PERFORM FROM public.jfs_session2
+      WHERE sid = _sid AND tarn_1.is_heard_of(expire) FOR KEY SHARE;
     _is_live := FOUND;
     IF _is_live AND _op = 1 THEN
         INSERT INTO tarn.slot (sid, lane, op) VALUES (_sid, _lane, 0) ON CONFLICT DO NOTHING;

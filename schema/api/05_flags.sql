@@ -46,7 +46,7 @@ DECLARE
 BEGIN
     SELECT f.* INTO _flags
       FROM tarn.slot AS l JOIN public.jfs_session2 AS s ON s.sid = l.sid, tarn.volume_flags AS f
-     WHERE l.sid = _sid AND l.lane = _lane AND l.op = _op - 1;
+     WHERE l.sid = _sid AND l.lane = _lane AND l.op = _op - 1 AND tarn_1.is_heard_of(s.expire);
     RETURN _flags;
 END $$;
 

@@ -55,13 +55,15 @@ BEGIN
     RETURN QUERY SELECT 0, _sid;
 END $$;
 
--- The heartbeat. _sid 0 only reads. ESTALE: the session has been ended, and is not to come back.
+-- The heartbeat. _sid 0 only reads. ESTALE: the session has been ended, or was silent for so long that
+-- it is over (is_heard_of()), and is not to come back.
 CREATE FUNCTION tarn_1.session_refresh(_sid int8, _ttl_s int4)
 RETURNS TABLE (err int4, format text, used_space int8, used_inodes int8)
 LANGUAGE plpgsql AS $$
 BEGIN
     IF _sid <> 0 THEN
-        UPDATE public.jfs_session2 AS s SET expire = tarn_1.expiry(_ttl_s) WHERE s.sid = _sid;
+        UPDATE public.jfs_session2 AS s SET expire = tarn_1.expiry(_ttl_s)
+         WHERE s.sid = _sid AND tarn_1.is_heard_of(s.expire);
         IF NOT FOUND THEN
             RETURN QUERY SELECT 116, NULL::text, NULL::int8, NULL::int8;
             RETURN;

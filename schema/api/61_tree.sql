@@ -36,6 +36,34 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT _uid <> 0 AND _d.mode & 512 <> 0 AND _uid <> _d.uid AND _uid <> _owner
 $$;
 
+-- Whether somebody who stands in _root comes to an inode on any path: 0; EACCES when every path leads
+-- through a directory that he must not search; ENOENT when none begins at _root. The requests name
+-- inodes, and a number can be guessed.
+CREATE FUNCTION tarn_1.reach(_ino int8, _root int8, _uid int8, _gids int8[]) RETURNS int4
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    _err int4 := 2;
+    _at  int8;
+BEGIN
+    IF _ino = _root THEN
+        RETURN 0;
+    END IF;
+    FOR _at IN SELECT n.parent FROM public.jfs_node AS n WHERE n.inode = _ino AND n.parent > 0
+               UNION SELECT e.parent FROM public.jfs_edge AS e WHERE e.inode = _ino LOOP
+        FOR _step IN 1 .. 10000 LOOP
+            EXIT WHEN _at IS NULL;
+            IF _uid <> 0 AND tarn_1.access(_at, _uid, _gids, 1) <> 0 THEN
+                _err := 13;
+                EXIT;
+            ELSIF _at = _root THEN
+                RETURN 0;
+            END IF;
+            _at := (SELECT n.parent FROM public.jfs_node AS n WHERE n.inode = _at AND n.inode <> 1);
+        END LOOP;
+    END LOOP;
+    RETURN _err;
+END $$;
+
 ----------------------------------------------------------------------------------------- remove
 
 -- How rmr removes: 1 not into the trash; 2 in a detached tree, where nobody's flags or permissions
@@ -332,6 +360,9 @@ END $$;
 
 -- How clone copies: 2 keeps owner, mode and times.
 --
+-- As with cp, only root makes files that belong to others, that are immutable or append-only, and that
+-- have attributes only he may set; and a program that changes its owner does not go on as setuid.
+--
 -- Make the inodes _new after _src, which are locked: nodes below _parent with all that belongs to
 -- them but the edges. Directories are made empty. Returns the usage, entries of _parent included.
 CREATE FUNCTION tarn_1.clone_nodes(_src int8[], _new int8[], _parent int8, _cmode int4,
@@ -346,9 +377,12 @@ BEGIN
     INSERT INTO public.jfs_node (inode, type, flags, mode, uid, gid, atime, mtime, ctime,
                                  atimensec, mtimensec, ctimensec, nlink, length, rdev, parent,
                                  access_acl_id, default_acl_id, tier_id)
-    SELECT m.ino, n.type, n.flags, CASE WHEN _is_kept THEN n.mode ELSE n.mode & ~_umask END,
-           CASE WHEN _is_kept THEN n.uid::int8 ELSE _uid END,
-           CASE WHEN _is_kept THEN n.gid::int8 ELSE _gid END,
+    SELECT m.ino, n.type, CASE _uid WHEN 0 THEN n.flags ELSE n.flags & ~3 END,
+           n.mode & ~CASE WHEN _is_kept THEN 0 ELSE _umask END
+                  & ~CASE WHEN _is_kept AND _uid = 0 OR n.type = 2
+                               OR (n.uid, n.gid) = (_uid, _gid) THEN 0 ELSE 3072 END,
+           CASE WHEN _is_kept AND _uid = 0 THEN n.uid::int8 ELSE _uid END,
+           CASE WHEN _is_kept AND _uid = 0 THEN n.gid::int8 ELSE _gid END,
            CASE WHEN _is_kept THEN n.atime ELSE _now END,
            CASE WHEN _is_kept THEN n.mtime ELSE _now END,
            CASE WHEN _is_kept THEN n.ctime ELSE _now END,
@@ -363,7 +397,8 @@ BEGIN
       FROM unnest(_src, _new) AS m (src, ino) JOIN public.jfs_symlink AS s ON s.inode = m.src;
     INSERT INTO public.jfs_xattr (inode, name, value)
     SELECT m.ino, x.name, x.value
-      FROM unnest(_src, _new) AS m (src, ino) JOIN public.jfs_xattr AS x ON x.inode = m.src;
+      FROM unnest(_src, _new) AS m (src, ino) JOIN public.jfs_xattr AS x ON x.inode = m.src
+     WHERE _uid = 0 OR x.name !~ '^(trusted|security)\.';
     INSERT INTO public.jfs_dir_stats (inode, data_length, used_space, used_inodes)
     SELECT n.inode, 0, 0, 0 FROM public.jfs_node AS n WHERE n.inode = ANY (_new) AND n.type = 2;
 
@@ -400,6 +435,20 @@ BEGIN
     RETURN tarn_1.usage_merged(_usage);
 END $$;
 
+-- The refusal of somebody who wants to clone one of these inodes, else 0. To make a device is root's.
+CREATE FUNCTION tarn_1.source_error(_inos int8[], _uid int8, _gids int8[]) RETURNS int4
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF _uid = 0 THEN
+        RETURN 0;
+    ELSIF EXISTS (SELECT FROM public.jfs_node AS n
+                   WHERE n.inode = ANY (_inos) AND n.type IN (5, 6)) THEN
+        RETURN 1;
+    END IF;
+    RETURN coalesce((SELECT max(tarn_1.access(i.ino, _uid, _gids, 4))
+                       FROM unnest(_inos) AS i (ino)), 0);
+END $$;
+
 -- The refusal of a clone of _src to _name in _parent, else 0. The directory is held.
 CREATE FUNCTION tarn_1.clone_error(_n tarn.reply, _parent int8, _name bytea, _uid int8,
                                    _gids int8[], _space int8, _inodes int8) RETURNS int4
@@ -418,7 +467,7 @@ BEGIN
         RETURN 17;
     END IF;
     _p := tarn_1.hold_parent(_parent);
-    _err := CASE WHEN _p.err = 0 AND _uid <> 0 THEN tarn_1.access(_n.ino, _uid, _gids, 4)
+    _err := CASE WHEN _p.err = 0 THEN tarn_1.source_error(ARRAY[_n.ino], _uid, _gids)
                  ELSE _p.err END;
     IF _err = 0 THEN
         _err := tarn_1.change_error(_p, _uid, _gids);
@@ -548,9 +597,8 @@ BEGIN
     IF _from IS NULL THEN
         RETURN _r;
     END IF;
-    IF _uid <> 0 AND EXISTS (SELECT FROM unnest(_from) AS f (ino)
-                              WHERE tarn_1.access(f.ino, _uid, _gids, 4) <> 0) THEN
-        RETURN tarn_1.refuse(13);
+    IF tarn_1.source_error(_from, _uid, _gids) <> 0 THEN
+        RETURN tarn_1.refuse(tarn_1.source_error(_from, _uid, _gids));
     END IF;
     INSERT INTO public.jfs_edge (parent, name, inode, type)
     SELECT _dst, m.name, m.ino, m.type
@@ -612,7 +660,9 @@ BEGIN
         RETURN tarn_1.refuse(CASE WHEN _p.err = 0 AND _p.type <> 2 THEN 20
                                   WHEN _p.err <> 0 OR _p.parent >= tarn_1.trash() THEN 2 ELSE 1 END);
     END IF;
-    DELETE FROM public.jfs_detached_node WHERE inode = _ino;
+    -- After a day cleaners remove what is in it, so one that took so long may lack something.
+    DELETE FROM public.jfs_detached_node
+     WHERE inode = _ino AND added > tarn_1.clock_us() / 1000000 - 82800;
     IF NOT FOUND THEN
         RETURN tarn_1.refuse(2);
     END IF;

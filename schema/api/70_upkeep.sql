@@ -422,6 +422,9 @@ END $$;
 -- Remove up to _limit entries below _root, deepest first. The way down goes through the first entry
 -- of each directory, and begins anew whenever a directory was emptied, so that nothing has to be
 -- remembered between two calls. is_empty: nothing is left; the root itself stays.
+--
+-- Every directory on the way is held until the end: whoever takes one out of the tree meanwhile, back
+-- from the trash, waits, or was quicker, and then nothing below it is touched any more.
 CREATE FUNCTION tarn_1.tree_purge(_root int8, _limit int4)
 RETURNS TABLE (removed int4, is_empty bool)
 LANGUAGE plpgsql AS $$
@@ -440,7 +443,11 @@ BEGIN
             CONTINUE;
         END IF;
         IF _e.type = 2 AND tarn_1.has_children(_e.inode) THEN
-            _dir := _e.inode;
+            PERFORM tarn_1.lock_node(_e.inode);
+            IF EXISTS (SELECT FROM public.jfs_edge AS e WHERE e.parent = _dir
+                          AND e.name = _e.name AND e.inode = _e.inode) THEN
+                _dir := _e.inode;
+            END IF;
             CONTINUE;
         END IF;
         _usage := tarn_1.purge_entry(_e);
@@ -622,12 +629,12 @@ END $$;
 
 ---------------------------------------------------------------------------------------- compaction
 
--- What compaction begins with: the first _most records of a chunk, and the sums of their slices.
--- No row when the chunk has none.
+-- What compaction begins with: the first _most records of a chunk, the sums of their slices, and the
+-- time of the database. No row when the chunk has none.
 CREATE FUNCTION tarn_1.chunk_records(_ino int8, _indx int4, _most int4)
-RETURNS TABLE (records bytea, sums bytea, total int4)
+RETURNS TABLE (records bytea, sums bytea, total int4, begun int8)
 LANGUAGE sql STABLE AS $$
-    SELECT q.records, tarn_1.packed_sums(q.records), q.total
+    SELECT q.records, tarn_1.packed_sums(q.records), q.total, tarn_1.clock_s()
       FROM (SELECT substring(c.slices FROM 1 FOR _most * 24) AS records,
                    octet_length(c.slices) / 24 AS total
               FROM public.jfs_chunk AS c WHERE c.inode = _ino AND c.indx = _indx
@@ -680,8 +687,13 @@ END $$;
 -- ones of the chunk. Neither mtime nor ctime changes: nothing reads differently. is_done false: it
 -- was for nothing, and the new slice is doomed. The id is new for each compaction, so the row of
 -- the slice tells whether this call was made before.
+--
+-- _begun: from chunk_records(). A gc removes objects that have no row after an hour, and a machine
+-- that slept since, or a program that was stopped, does not know how long it was: it is for nothing
+-- then, too.
 CREATE FUNCTION tarn_1.compact(_ino int8, _indx int4, _origin bytea, _skipped int4, _pos int4,
-                               _id int8, _size int4, _sums bytea) RETURNS TABLE (is_done bool)
+                               _id int8, _size int4, _sums bytea, _begun int8)
+RETURNS TABLE (is_done bool)
 LANGUAGE plpgsql AS $$
 DECLARE
     _slices bytea;
@@ -698,6 +710,7 @@ BEGIN
         RETURN;
     END IF;
     IF NOT tarn_1.is_writable(_indx, _pos, _id, _size, _sums)
+       OR _begun < tarn_1.clock_s() - 2700
        OR substring(_slices FROM 1 FOR octet_length(_origin)) IS DISTINCT FROM _origin THEN
         PERFORM tarn_1.slice_wasted(_id, _size);
         RETURN QUERY SELECT false;

@@ -1,13 +1,17 @@
 """Attempts to lose bytes through the real programs. Each was found by losing some."""
 
 import contextlib
+import errno
 import os
+import struct
 import time
 
 import pytest
 
 from harness.check import assert_consistent
+from harness.control import CLONE, COMPACT, INFO, RMR, SUMMARY, Talk
 from harness.site import hide, reveal
+from harness.users import outcome_as
 from harness.volume import tarn
 from harness.wait import wait_for
 
@@ -120,6 +124,61 @@ def test_a_mount_left_running_while_its_mirror_is_seeded_again_reads_no_zeros(pr
             assert os.pread(opened.fileno(), 1000, 50_000) == b"x" * 1000
         mirror.begin()
         assert there.path("f2").read_bytes() == b"x" * 100_000
+
+
+def test_who_is_squashed_is_so_in_control_requests_too(volume):
+    with volume.mount() as plain, volume.mount("--root-squash", "1001:1001") as squashed:
+        os.makedirs(plain.path("theirs", "inner"))
+        plain.path("theirs", "inner", "f").write_text("x")
+        for more in ((), ("--skip-trash",)):
+            done = tarn("rmr", *more, squashed.path("theirs"), check=False)
+            assert done.returncode == 1, done
+        assert plain.path("theirs", "inner", "f").exists()
+        tarn("clone", "-p", squashed.path("theirs"), squashed.path("mine"))
+        assert os.stat(plain.path("mine", "inner", "f")).st_uid == 1001
+
+
+def answer_as(uid, directory, command, body):
+    """What .control answers to somebody: an errno, 0 for a document, too."""
+    def ask():
+        with Talk(directory) as talk:
+            talk.send(command, body)
+            answer = talk.answer()
+        if isinstance(answer, int) and answer:
+            raise OSError(answer, "refused")
+    return outcome_as(uid, uid, [], ask)
+
+
+def test_control_requests_reach_no_further_than_paths_do(volume):
+    with volume.mount() as mount, contextlib.ExitStack() as stack:
+        os.makedirs(mount.path("open"))
+        os.makedirs(mount.path("closed", "inner"))
+        mount.path("closed", "inner", "f").write_text("x")
+        os.chmod(mount.path("closed", "inner"), 0o777)
+        os.chmod(mount.path("open"), 0o777)
+        os.chmod(mount.path("closed"), 0o700)
+        inner, opened = (os.stat(mount.path(*names)).st_ino
+                         for names in (("closed", "inner"), ("open",)))
+        file = os.stat(mount.path("closed", "inner", "f")).st_ino
+        below = stack.enter_context(volume.mount("--subdir", "open")).directory
+
+        def requests(onto):
+            return {"rmr": (RMR, struct.pack(">QB1s", inner, 1, b"f")),
+                    "clone": (CLONE, struct.pack(">QQQB1sHBB", file, inner, onto, 1, b"c", 0, 0, 1)),
+                    "into": (CLONE, struct.pack(">QQQB1sHBB", onto, 1, inner, 1, b"c", 0, 0, 1)),
+                    "info": (INFO, struct.pack(">QBBB", file, 0, 0, 0)),
+                    "summary": (SUMMARY, struct.pack(">QBBB", inner, 2, 10, 0)),
+                    "compact": (COMPACT, struct.pack(">QH", file, 1))}
+        for uid, directory, onto, code in ((65534, mount.directory, opened, errno.EACCES),
+                                           (0, below, 1, errno.ENOENT)):
+            said = {what: answer_as(uid, directory, *request)
+                    for what, request in requests(onto).items()}
+            assert said == dict.fromkeys(said, code)
+        assert answer_as(0, below, INFO, struct.pack(">QBBB", 1, 1, 0, 0)) == 0
+        assert answer_as(65534, mount.directory, INFO, struct.pack(">QBBB", opened, 1, 0, 0)) == 0
+        assert sorted(os.listdir(mount.path("closed", "inner"))) == ["f"]
+        assert os.listdir(below) == []
+    assert_consistent(volume)
 
 
 def _take_away(volume):

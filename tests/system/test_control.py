@@ -12,13 +12,13 @@ import time
 import pytest
 
 from harness.check import assert_consistent
+from harness.control import CLONE, FILL, INFO, RMR, Talk
 from harness.sanitizers import IS_SANITIZED
 from harness.tree import PORTABLE, assert_same, populate, read_tree
 from harness.volume import BIN, TRASH_INODE, Volume, tarn, tarn_json
 from harness.wait import wait_for
 
 FIRST = 0x7FFFFFFF00000000
-RMR, LEGACY, FILL, INFO, CLONE, SUMMARY, COMPACT = range(1002, 1009)
 NOBODY = 65534
 
 
@@ -32,37 +32,6 @@ def as_nobody(*arguments):
     """Run a command of ours as somebody without privileges; what it printed, and how it ended."""
     return subprocess.run([BIN / "tarn", *map(str, arguments)], user=NOBODY, group=NOBODY,
                           extra_groups=[], capture_output=True, text=True, timeout=60, check=False)
-
-
-class Talk:
-    """A conversation through .control, byte by byte."""
-
-    def __init__(self, directory):
-        self.fd = os.open(directory / ".control", os.O_RDWR)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        os.close(self.fd)
-
-    def send(self, command, body):
-        os.write(self.fd, struct.pack(">II", command, len(body)) + body)
-
-    def answer(self):
-        """The errno, or the document."""
-        seen = b""
-
-        def ended():
-            nonlocal seen
-            seen += os.read(self.fd, 1 << 17)
-            while seen[:1] == b"\xfe" and len(seen) >= 17:
-                seen = seen[17:]
-            if seen[:1] == b"\xff":
-                return len(seen) >= 5 and len(seen) - 5 >= struct.unpack(">I", seen[1:5])[0]
-            return bool(seen) and seen[:1] != b"\xfe"
-        wait_for("the mount has answered", ended, 60, interval=0.002)
-        return json.loads(seen[5:]) if seen[:1] == b"\xff" else seen[0]
 
 
 def test_internal_files_are_where_tools_look_for_them(volume):

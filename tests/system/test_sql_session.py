@@ -106,7 +106,7 @@ def test_a_mirror_opens_no_session_and_gives_no_ids(volume, session):
 
 
 def test_refresh_extends_the_session_and_reads_the_volume(volume, session):
-    volume.db.execute("UPDATE jfs_session2 SET expire = 0")
+    volume.db.execute("UPDATE jfs_session2 SET expire = %s", [int(time.time()) - 600])
     volume.db.execute("UPDATE jfs_counter SET value = 77 WHERE name = 'usedSpace'")
     row = session.read("session_refresh", session.sid, 60)
     assert (row.err, row.used_space, row.used_inodes) == (OK, 77, 0)
@@ -228,6 +228,18 @@ def test_an_operation_that_meets_a_close_in_flight_is_refused(volume, session, s
                          0).until_blocked()
     reaper.commit()
     assert late.answer().err == ESTALE
+    assert volume.value("SELECT count(*) FROM jfs_xattr") == 0
+
+
+def test_a_session_that_was_silent_for_most_of_an_hour_is_over_though_nobody_ended_it(
+        volume, session):
+    session.create(ROOT, b"f", FILE)
+    volume.db.execute("UPDATE jfs_session2 SET expire = %s", [int(time.time()) - 50 * 60])
+    for lane, op in ((0, 2), (1, 1)):
+        reply = session.read("setxattr", session.sid, lane, op, FILE, "user.a", b"1", 0)
+        assert reply.err == ESTALE, lane
+    assert session.read("session_refresh", session.sid, 60).err == ESTALE
+    assert session.mkdir(ROOT, b"d", 102).err == ESTALE  # which asks for lane and settings at once
     assert volume.value("SELECT count(*) FROM jfs_xattr") == 0
 
 

@@ -134,6 +134,54 @@ def test_half_a_clone_goes_with_all_that_it_counted(s):
     assert rmr(s, 0, 500, mode=SKIP_TRASH | DETACHED).err == 2
 
 
+def test_a_clone_that_took_so_long_that_cleaners_may_have_been_at_it_is_not_attached(s):
+    tree(s)
+    begin_clone(s)
+    s.volume.db.execute("UPDATE jfs_detached_node SET added = added - 86000")
+    assert s.change("attach", 500, ROOT, b"copy").err == 2
+    assert s.lookup(ROOT, b"copy").err == 2
+
+
+def test_who_must_not_make_a_thing_does_not_clone_it(s):
+    tree(s)
+    setuid, nobody = 0o4755, 65534
+    s.volume.db.execute("UPDATE jfs_node SET mode = %s, flags = 1 WHERE inode = 101", [setuid])
+    s.volume.db.execute("INSERT INTO jfs_xattr (inode, name, value) VALUES"
+                        " (101, 'trusted.a', ''), (101, 'user.a', '')")
+    s.create(100, b"disk", 106, 5, mode=0o666, rdev=2049)
+    s.volume.db.execute("UPDATE jfs_node SET mode = 511 WHERE inode = 1")
+
+    def clone(src, ino, mode, uid):
+        err = s.change("clone", src, ROOT, b"copy%d" % ino, ino, mode, 0o22, uid, [uid], 0, 0).err
+        made = s.read("getattr", ino)
+        names = [name for (name,) in s.volume.query(
+            "SELECT name FROM jfs_xattr WHERE inode = %s ORDER BY 1", [ino])]
+        return (err, made.mode, made.uid, made.gid, made.flags, names)
+    for mode in (0, PRESERVE):
+        assert clone(101, 501 + mode, mode, nobody) == (0, 0o755, nobody, nobody, 0, ["user.a"])
+        assert clone(106, 511 + mode, mode, nobody)[0] == 1
+    assert s.change("clone", 100, ROOT, b"all", 530, 0, 0, nobody, [nobody], 0, 0).err == 0
+    assert s.change("clone_entries", 100, 530, b"", list(range(600, 610)), 0, 0, nobody,
+                    [nobody]).err == 1
+    assert clone(101, 521, PRESERVE, 0) == (0, setuid, 0, 0, 1, ["trusted.a", "user.a"])
+    # What belongs to somebody else does not become root's program.
+    s.volume.db.execute("UPDATE jfs_node SET uid = 1000, gid = 1000 WHERE inode = 101")
+    assert clone(101, 522, 0, 0)[:3] == (0, 0o755, 0)
+
+
+def test_an_inode_is_reached_through_directories_that_may_be_searched(s):
+    tree(s)
+    s.volume.db.execute("UPDATE jfs_node SET mode = 448 WHERE inode = 103")
+
+    def reach(ino, root=ROOT, uid=5):
+        return s.read("reach", ino, root, uid, [uid]).reach
+    assert reach(105) == reach(104) == 13 and reach(105, uid=0) == 0
+    assert reach(103) == reach(101) == 0  # by its other name
+    assert reach(105, 104) == 0 and reach(104, 104) == 0 and reach(102, 103) == 2
+    assert reach(ROOT, 103) == reach(4242) == 2
+    assert reach(101, 103, 0) == 0 and reach(100, 103, 0) == 2
+
+
 def test_clones_are_refused_where_they_cannot_be(s):
     tree(s)
     for src, parent, name, code in ((100, 104, b"in", 22), (100, ROOT, b"top", 17),

@@ -172,7 +172,8 @@ def test_a_silent_session_is_ended_with_its_locks_lanes_and_unlinked_files(volum
 
 def test_a_session_that_is_heard_of_in_time_is_left_alone(volume, sessions):
     session, other = sessions(), sessions()
-    volume.db.execute("UPDATE jfs_session2 SET expire = 5 WHERE sid = %s", [session.sid])
+    volume.db.execute("UPDATE jfs_session2 SET expire = tarn_1.clock_s() - 60 WHERE sid = %s",
+                      [session.sid])
     session.begin()
     session.read("session_refresh", session.sid, 60)
     reaper = other.start("read", "session_reap", session.sid).until_blocked()
@@ -347,7 +348,9 @@ def test_an_old_hour_of_the_trash_goes_with_all_that_is_in_it_and_every_count_is
     assert_consistent(volume)
 
 
-def test_a_tree_that_was_put_together_inside_the_trash_is_emptied_bottom_up(volume, session):
+def put_together(volume, session):
+    """A tree of four inodes in an hour of the trash that is due, as `juicefs restore` without
+    --put-back leaves it, and a file beside it. The hour."""
     configure(volume, session, TrashDays=1)
     session.mkdir(ROOT, b"top", 200)
     session.mkdir(200, b"a", 201)
@@ -357,12 +360,45 @@ def test_a_tree_that_was_put_together_inside_the_trash_is_emptied_bottom_up(volu
     session.create(ROOT, b"x", 205)
     session.unlink(ROOT, b"x")
     session.flush()
-    # As `juicefs restore` without --put-back leaves it.
     hour = volume.value("SELECT inode FROM jfs_edge WHERE parent = %s", [TRASH_INODE])
     volume.db.execute("UPDATE jfs_edge SET parent = %s WHERE name = 'top'", [hour])
     volume.db.execute("UPDATE jfs_node SET parent = %s WHERE inode = 200", [hour])
     volume.db.execute("UPDATE jfs_node SET nlink = nlink - 1 WHERE inode = 1")
     make_old(volume, 3)
+    return hour
+
+
+def test_nothing_is_purged_of_what_is_taken_out_of_the_trash_meanwhile(volume, sessions):
+    session, purger = sessions(), sessions()
+    hour = put_together(volume, session)
+    session.begin()
+    assert session.rename(hour, b"top", ROOT, b"saved").err == 0
+    purging = purger.start("read", "tree_purge", hour, 100).until_blocked()
+    session.commit()
+    assert purging.answer() == {"removed": 1, "is_empty": True}
+    assert session.names(200) == [b"a", b"g"] and session.names(202) == [b"f"]
+    session.flush()
+    assert_consistent(volume, with_stats=False)  # the hour was not counted
+
+
+def test_what_is_being_purged_is_taken_out_of_the_trash_with_what_is_left(volume, sessions):
+    session, purger = sessions(), sessions()
+    hour = put_together(volume, session)
+    assert session.rename(hour, volume.value(
+        "SELECT name FROM jfs_edge WHERE inode = 205"), ROOT, b"x").err == 0
+    purger.begin()
+    assert purger.read("tree_purge", hour, 1).removed == 1
+    saving = session.start("rename", hour, b"top", ROOT, b"saved").until_blocked()
+    purger.commit()
+    assert saving.answer().err == 0
+    assert purger.read("tree_purge", hour, 100) == {"removed": 0, "is_empty": True}
+    assert session.names(200) == [b"a", b"g"] and session.names(202) == []
+    session.flush()
+    assert_consistent(volume, with_stats=False)  # the hour was not counted
+
+
+def test_a_tree_that_was_put_together_inside_the_trash_is_emptied_bottom_up(volume, session):
+    hour = put_together(volume, session)
     assert purge(session, hour, 2) == 6
     assert session.read("trash_hour_drop", hour).is_dropped
     assert volume.query("SELECT inode FROM jfs_node ORDER BY 1") == [(1,), (TRASH_INODE,)]
@@ -494,13 +530,15 @@ def test_what_the_jobs_do_is_in_the_change_log_as_stock_clients_write_it(volume,
 # ---- compaction
 
 
-def compact(session, ino, data, origin, skipped=0, pos=0, slice_id=None, indx=0):
-    """Commit a slice in the place of the records in origin after the skipped ones."""
+def compact(session, ino, data, origin, skipped=0, pos=0, slice_id=None, indx=0, took=0):
+    """Commit a slice in the place of the records in origin after the skipped ones, which were read
+    so many seconds ago."""
     if slice_id is None:
         slice_id = session.read("alloc", "nextChunk", 1).first
         session.data[slice_id] = data
+    begun = session.read("clock_s").clock_s - took
     done = session.read("compact", ino, indx, origin, skipped, pos, slice_id, len(data),
-                        sums_of(data)).is_done
+                        sums_of(data), begun).is_done
     return slice_id, done
 
 
@@ -560,7 +598,7 @@ def test_of_two_compactions_at_once_one_is_for_nothing_and_its_slice_is_deleted(
     new, done = compact(first, FILE, merged, origin)
     assert done
     other = second.start("read", "compact", FILE, 0, origin, 0, 0, 5000, len(merged),
-                         sums_of(merged)).until_blocked()
+                         sums_of(merged), time.time_ns() // 10**9).until_blocked()
     first.commit()
     assert not other.answer().is_done
     assert refs(volume)[5000] == 0
@@ -570,8 +608,17 @@ def test_of_two_compactions_at_once_one_is_for_nothing_and_its_slice_is_deleted(
     assert refs(volume) == {new: 1}
     # Its answer may have been lost.
     assert not second.read("compact", FILE, 0, origin, 0, 0, 5000, len(merged),
-                           sums_of(merged)).is_done
+                           sums_of(merged), time.time_ns() // 10**9).is_done
     assert refs(volume)[new] == 1
+
+
+def test_a_compaction_that_comes_after_a_gc_may_have_had_its_blocks_is_for_nothing(volume, session):
+    model, merged = write_three(session)
+    origin = stored(volume, FILE)
+    assert session.read("chunk_records", FILE, 0, 100).begun >= time.time() - 60
+    new, done = compact(session, FILE, merged, origin, took=HOUR)
+    assert not done and new in doomed(volume)
+    session.assert_reads_as(FILE, model)
 
 
 def test_a_write_at_the_same_time_waits_and_stays_behind_the_compacted_records(volume, sessions):
