@@ -229,6 +229,40 @@ BEGIN
              GROUP BY 1, 2) AS o ON (o.qtype, o.qkey) = (q.qtype, q.qkey);
 END $$;
 
+-- What no dump of a volume can hold, or NULL: it would become a tree that nobody can walk.
+CREATE OR REPLACE FUNCTION pg_temp.load_flaw() RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    _trash int8 := 9223372032828243968;
+    _ino   int8;
+BEGIN
+    PERFORM FROM public.jfs_node WHERE inode = 1 AND type = 2;
+    IF NOT FOUND THEN
+        RETURN 'the dump has no root directory';
+    END IF;
+    SELECT e.inode INTO _ino FROM public.jfs_edge AS e JOIN public.jfs_node AS n ON n.inode = e.inode
+     WHERE e.type <> n.type OR e.inode IN (1, _trash) LIMIT 1;
+    IF FOUND THEN
+        RETURN format('the dump says two things of inode %s', _ino);
+    END IF;
+    SELECT e.inode INTO _ino FROM public.jfs_edge AS e WHERE e.type = 2
+     GROUP BY e.inode HAVING count(*) > 1 LIMIT 1;
+    IF FOUND THEN
+        RETURN format('directory %s stands in the dump twice', _ino);
+    END IF;
+    SELECT e.inode INTO _ino FROM public.jfs_edge AS e
+     WHERE e.name IN ('\x2e', '\x2e2e') OR (e.inode > _trash) <> (e.parent = _trash) LIMIT 1;
+    IF FOUND THEN
+        RETURN format('inode %s stands in the dump where it cannot be', _ino);
+    END IF;
+    SELECT d.inode INTO _ino FROM public.jfs_delfile AS d
+     WHERE d.inode <= 1 OR d.inode >= _trash LIMIT 1;
+    IF FOUND THEN
+        RETURN format('inode %s is no file that was removed, as the dump says', _ino);
+    END IF;
+    RETURN NULL;
+END $$;
+
 -- The end: what follows from the rows, the trash where there is to be one, and the format row.
 CREATE OR REPLACE FUNCTION pg_temp.load_finish(_format text, _counters text)
 RETURNS TABLE (problem text, nodes int8)
@@ -236,10 +270,14 @@ LANGUAGE plpgsql AS $$
 DECLARE
     _now int8 := extract(epoch FROM clock_timestamp()) * 1000000;
 BEGIN
-    PERFORM FROM public.jfs_node WHERE inode = 1 AND type = 2;
-    IF NOT FOUND THEN
-        problem := 'the dump has no root directory';
+    problem := pg_temp.load_flaw();
+    IF problem IS NOT NULL THEN
+        RETURN NEXT;
+        RETURN;
     END IF;
+    -- A damaged volume can list a file that lives; stock clients would delete its data.
+    DELETE FROM public.jfs_delfile AS d
+     WHERE EXISTS (SELECT FROM public.jfs_node AS n WHERE n.inode = d.inode);
     INSERT INTO public.jfs_node (inode, type, flags, mode, uid, gid, atime, mtime, ctime, nlink,
                                  length, rdev, parent, access_acl_id, default_acl_id, tier_id)
     SELECT 9223372032828243968, 2, 0, 365, 0, 0, _now, _now, _now, 2, 4096, 0, 1, 0, 0, 0

@@ -10,7 +10,7 @@ from harness.check import assert_consistent
 from harness.metadata import assert_loaded, decorate, give_acls, rows_of, setting_of
 from harness.quotas import assert_dir_quotas, assert_owners
 from harness.tree import assert_same, populate, read_tree
-from harness.volume import BIN, FAILED, NOT_FORMATTED, USAGE, Volume, tarn, tarn_json
+from harness.volume import BIN, FAILED, NOT_FORMATTED, TRASH_INODE, USAGE, Volume, tarn, tarn_json
 from harness.wait import wait_for
 
 
@@ -165,6 +165,15 @@ def test_only_an_empty_database_is_loaded_into(volume, other, workdir):
     assert tarn("dump", other.url, workdir / "x", check=False).returncode == NOT_FORMATTED
 
 
+def renumber(dump, name, as_directory, number=1):
+    """Give an entry of /dir the inode of /dir, or that number."""
+    document = json.loads(dump)
+    directory = document["FSTree"]["entries"]["dir"]
+    directory["entries"][name]["attr"]["inode"] = (
+        directory["attr"]["inode"] if as_directory else number)
+    return json.dumps(document).encode()
+
+
 @pytest.mark.parametrize("broken", [
     lambda d: b"", lambda d: b"[]", lambda d: b"{}", lambda d: d[:len(d) // 2],
     lambda d: d + b"x", lambda d: d.replace(b'"Counters"', b'"Kounters"'),
@@ -172,11 +181,18 @@ def test_only_an_empty_database_is_loaded_into(volume, other, workdir):
     lambda d: d.replace(b'"entries"', b'"attr"', 1), lambda d: d.replace(b'"len":', b'"len":9'),
     lambda d: d.replace(b'"inode":', b'"inode":-'), lambda d: d.replace(b'"text"', b'"a%2Fb"'),
     lambda d: d.replace(b'"BlockSize": 4096', b'"BlockSize": 4097'),
-    lambda d: d.replace(b'"FSTree"', b'"Tree"'), lambda d: gzip.compress(d)[:-20]],
+    lambda d: d.replace(b'"FSTree"', b'"Tree"'), lambda d: gzip.compress(d)[:-20],
+    lambda d: d.replace(b'"text"', b'".."'), lambda d: renumber(d, "text", "dir"),
+    lambda d: renumber(d, "inner", "dir"), lambda d: renumber(d, "inner", None),
+    lambda d: renumber(d, "text", None, 1 << 63), lambda d: renumber(d, "text", None, 10**40),
+    lambda d: renumber(d, "text", None, TRASH_INODE + 7),
+    lambda d: json.dumps({**json.loads(d), "DelFiles": [{"inode": 1, "expire": 1}]}).encode(),
+    lambda d: d.replace(b'"inner":', b'"x":{"a":' * 100_000)],
     ids=lambda b: None)
 def test_what_is_no_whole_dump_is_refused_and_loads_nothing(volume, other, workdir, broken):
     with volume.mount() as mount:
         mount.path("dir").mkdir()
+        mount.path("dir", "inner").mkdir()
         mount.path("dir", "text").write_bytes(b"hello")
     tarn("dump", volume.url, workdir / "meta.json")
     whole = (workdir / "meta.json").read_bytes()
@@ -187,6 +203,19 @@ def test_what_is_no_whole_dump_is_refused_and_loads_nothing(volume, other, workd
     assert done.returncode in (FAILED, USAGE), done.stdout
     assert done.stderr.startswith("tarn load: ") and done.stderr.count("\n") == 1, done.stderr
     assert tables(other) == 0
+
+
+def test_a_file_that_lives_is_not_deleted_because_the_dump_lists_it_as_removed(
+        volume, other, workdir):
+    with volume.mount() as mount:
+        mount.path("f").write_bytes(b"hello")
+        ino = os.stat(mount.path("f")).st_ino
+    volume.query("INSERT INTO jfs_delfile (inode, length, expire) VALUES (%s, 5, 1) RETURNING 1",
+                 [ino])
+    tarn("dump", volume.url, workdir / "meta.json")
+    tarn("load", other.url, workdir / "meta.json")
+    assert other.value("SELECT count(*) FROM jfs_delfile") == 0
+    assert other.value("SELECT count(*) FROM jfs_chunk WHERE inode = %s", [ino]) == 1
 
 
 def test_a_dump_goes_on_with_a_damaged_entry_left_out(volume, workdir):
