@@ -1,6 +1,7 @@
 """Metadata operations of Tarn and of a stock JuiceFS client on the same PostgreSQL.
 
 tests/bench/run meta [--quick] [--only WORK,...] [--rounds N] [--bucket memory|disk]
+                     [--sync disk|none]
 
 Each round carries out every work by both, one right after the other, in turns who is first; with
 1, 4 and 16 threads, next to PostgreSQL and with 30 ms of round trip to it. A number of the table is
@@ -9,8 +10,11 @@ ratio of one round. Both volumes have trash, as a new volume has.
 
 Names and attributes that the kernel may keep for a second have expired when stat, read, rename,
 unlink or list begin: what is measured is the client and not the kernel. Both buckets are in memory
-unless --bucket says disk: how a store syncs is not what is compared here. PostgreSQL is on
-disk, with fsync.
+unless --bucket says disk: how a store syncs is not what is compared here.
+
+PostgreSQL is on disk, with fsync: there both wait as long for the disk at each change, which no
+client can help. --sync none puts the cluster into memory, without fsync, and so leaves what is the
+clients' own; a server whose disk has a battery behind its cache lies between the two.
 """
 
 import argparse
@@ -36,7 +40,7 @@ from harness.wait import wait_for
 RTT_MS = 30
 TTL_SECONDS = 1.1
 LISTED = 10_000
-FILE_WORKS = ["create", "write", "stat", "read", "rename", "unlink"]
+FILE_WORKS = ["create", "write", "stat", "read", "setattr", "link", "rename", "unlink"]
 TREE_WORKS = ["list", "mkdir", "rm -r", "rmr", "git checkout"]
 
 
@@ -81,10 +85,13 @@ def make_repository(directory, files):
 
 
 class Bench:
-    def __init__(self, arguments, workdir, bucket):
+    def __init__(self, arguments, workdir, memory):
         self.workdir, self.only = workdir, arguments.only
-        settings = {"shared_buffers": "256MB", "max_wal_size": "4GB", "log_min_messages": "error"}
-        self.cluster = Cluster(workdir / "pg", "bench", settings=settings).create()
+        settings = {"shared_buffers": "256MB", "max_wal_size": "4GB", "log_min_messages": "error",
+                    "fsync": "on" if arguments.sync == "disk" else "off"}
+        place = workdir if arguments.sync == "disk" else memory
+        self.cluster = Cluster(place / "pg", "bench", settings=settings).create()
+        bucket = memory if arguments.bucket == "memory" else workdir / "buckets"
         stock = Stock(self.cluster, workdir, bucket, Path(os.environ["TARN_STOCK_JUICEFS"]))
         self.both = [Tarn(self.cluster, workdir, bucket), stock]
         self.touched = {}
@@ -135,7 +142,7 @@ class Bench:
 
     def file_works(self, profile, threads, count):
         for work in FILE_WORKS:
-            kind = "w" if work in ("write", "read") else "c"
+            kind = "w" if work in ("write", "read", "link") else "c"
             for who in self.in_turn():
                 place = who.path(f"{profile.name}-{threads}-{self.serial}")
                 self.expire(who, kind)
@@ -222,11 +229,12 @@ class Bench:
         self.cluster.destroy()
 
 
-def facts(bench, load_before, seconds):
+def facts(bench, arguments, load_before, seconds):
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
                             cwd=Path(__file__).parent, check=False).stdout.strip()
     return {"commit": commit, "peer": bench.both[1].version(), "cores": os.cpu_count(),
-            "kernel": platform.release(), "rtt_ms": RTT_MS, "load_before": round(load_before, 2),
+            "kernel": platform.release(), "rtt_ms": RTT_MS, "sync": arguments.sync,
+            "load_before": round(load_before, 2),
             "is_noisy": load_before >= 0.3, "took_seconds": round(seconds)}
 
 
@@ -239,6 +247,7 @@ def parse():
     parser.add_argument("--rounds", type=int, help="rounds at each distance")
     parser.add_argument("--distance", choices=["local", "30 ms"], help="this one alone")
     parser.add_argument("--bucket", choices=["memory", "disk"], default="memory")
+    parser.add_argument("--sync", choices=["disk", "none"], default="disk")
     parser.add_argument("--output", type=Path, default=BIN.parent,
                         help="directory of meta.json and meta.md")
     return parser.parse_args()
@@ -256,14 +265,13 @@ def main():
     arguments = parse()
     load_before, begun = os.getloadavg()[0], time.monotonic()
     workdir = Path(tempfile.mkdtemp(prefix="tarn-bench-"))
-    workdir.chmod(0o755)
-    bucket = workdir / "buckets"
-    if arguments.bucket == "memory":
-        bucket = Path(tempfile.mkdtemp(prefix="tarn-bench-", dir="/dev/shm"))
-    bench = Bench(arguments, workdir, bucket)
+    memory = Path(tempfile.mkdtemp(prefix="tarn-bench-", dir="/dev/shm"))
+    for directory in (workdir, memory):
+        directory.chmod(0o755)
+    bench = Bench(arguments, workdir, memory)
     try:
         bench.run(chosen(arguments))
-        result = {"facts": facts(bench, load_before, time.monotonic() - begun),
+        result = {"facts": facts(bench, arguments, load_before, time.monotonic() - begun),
                   "samples": bench.samples, "summary": summary(bench.samples)}
         text = as_markdown(result)
         (arguments.output / "meta.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -272,7 +280,7 @@ def main():
     finally:
         bench.close()
         shutil.rmtree(workdir, ignore_errors=True)
-        shutil.rmtree(bucket, ignore_errors=True)
+        shutil.rmtree(memory, ignore_errors=True)
 
 
 if __name__ == "__main__":

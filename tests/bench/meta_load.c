@@ -10,6 +10,7 @@
  *
  *   create   open(O_CREAT|O_EXCL) and close of c<i>    write    the same of w<i>, with 4 KiB in it
  *   stat     lstat of c<i>                             read     open, read 4 KiB, close of w<i>
+ *   setattr  chmod of c<i>                             link     l<i> to w<i>
  *   rename   c<i> to r<i>                              unlink   r<i>
  *   mkdir    a tree of COUNT directories, 4 wide       fill     4 empty files into each of them
  *   list     readdir and lstat of every entry of DIR/t<n>, COUNT times over; an entry is one
@@ -140,6 +141,20 @@ static uint64_t do_rename(struct worker *w, uint64_t i)
     return 1;
 }
 
+static uint64_t do_setattr(struct worker *w, uint64_t i)
+{
+    if (fchmodat(w->dir, name_of('c', i).text, 0600, 0) == -1)
+        die("chmod of c%llu", (unsigned long long)i);
+    return 1;
+}
+
+static uint64_t do_link(struct worker *w, uint64_t i)
+{
+    if (linkat(w->dir, name_of('w', i).text, w->dir, name_of('l', i).text, 0) == -1)
+        die("link to w%llu", (unsigned long long)i);
+    return 1;
+}
+
 static uint64_t do_unlink(struct worker *w, uint64_t i)
 {
     if (unlinkat(w->dir, name_of('r', i).text, 0) == -1)
@@ -202,8 +217,8 @@ static uint64_t do_list(struct worker *w, uint64_t i)
 }
 
 static const struct work works[] = {
-    {"create", do_create}, {"write", do_write},   {"stat", do_stat},
-    {"read", do_read},     {"rename", do_rename}, {"unlink", do_unlink},
+    {"create", do_create}, {"write", do_write},   {"stat", do_stat},       {"read", do_read},
+    {"rename", do_rename}, {"unlink", do_unlink}, {"setattr", do_setattr}, {"link", do_link},
     {"mkdir", do_mkdir},   {"fill", do_fill},     {"list", do_list},
 };
 

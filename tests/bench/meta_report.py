@@ -7,6 +7,7 @@ from statistics import median
 # client that has no mirror. "write" is create, write and close: two exchanges.
 GOALS = {
     ("local", "create"): 3, ("local", "write"): 3, ("local", "rename"): 3, ("local", "unlink"): 3,
+    ("local", "setattr"): 3, ("local", "link"): 3, ("30 ms", "setattr"): 4, ("30 ms", "link"): 4,
     ("local", "mkdir"): 3, ("local", "stat"): 3, ("local", "read"): 3, ("local", "list"): 5,
     ("local", "rm -r"): 5,
     ("30 ms", "create"): 4, ("30 ms", "write"): 4, ("30 ms", "rename"): 4, ("30 ms", "unlink"): 4,
@@ -15,7 +16,8 @@ GOALS = {
 }
 TITLES = {
     "create": "create", "write": "create, write 4 KiB, close", "stat": "stat after expiry",
-    "read": "open, read 4 KiB, close", "rename": "rename", "unlink": "unlink",
+    "read": "open, read 4 KiB, close", "setattr": "chmod", "link": "link",
+    "rename": "rename", "unlink": "unlink",
     "list": "readdirplus of 10 000", "mkdir": "mkdir of a tree", "rm -r": "rm -r of a tree",
     "rmr": "rmr of a tree", "git checkout": "git checkout",
 }
@@ -72,8 +74,9 @@ def _row(record):
 def as_markdown(result):
     facts, lines = result["facts"], []
     noise = ", **the machine was not idle**" if facts["is_noisy"] else ""
-    lines.append(f"Commit {facts['commit']}, {facts['peer']}, {facts['cores']} cores, kernel"
-                 f" {facts['kernel']}, load before {facts['load_before']}{noise};"
+    sync = "on disk, with fsync" if facts["sync"] == "disk" else "in memory, without fsync"
+    lines.append(f"PostgreSQL {sync}. Commit {facts['commit']}, {facts['peer']}, {facts['cores']}"
+                 f" cores, kernel {facts['kernel']}, load before {facts['load_before']}{noise};"
                  f" {facts['took_seconds']} s in all.")
     for distance in dict.fromkeys(record["distance"] for record in result["summary"]):
         rows = [record for record in result["summary"] if record["distance"] == distance]
