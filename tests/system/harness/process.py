@@ -64,8 +64,12 @@ class Process:
         return self.wait(10)
 
     def log(self):
-        with open(self.log_path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        """What it said so far; nothing once the directory of its test has been removed."""
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
 
     def log_tail(self, lines=30):
         return "\n".join(self.log().splitlines()[-lines:])
