@@ -108,11 +108,13 @@ class SqlSession:
         somebody made meanwhile."""
         if op is None:
             self.op += 1
+        undone = [psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure]
+        if verb == "rename":
+            undone.append(psycopg.errors.UniqueViolation)
         while True:
             try:
                 return self.read(verb, self.sid, 0, op or self.op, *arguments)
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure,
-                    psycopg.errors.UniqueViolation):
+            except tuple(undone):
                 continue
 
     # The verbs, with what tests rarely care about left out.
