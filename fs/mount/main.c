@@ -309,9 +309,9 @@ static enum rc tear_down(struct program *p, struct err *e)
     upkeep_close(&p->upkeep);
     block_cache_close(&p->cache);
     volume_close(&p->volume);
+    serve_close(&p->serve);
     if (p->is_mounted)
         fuse_session_unmount(p->mount.session);
-    serve_close(&p->serve);
     if (p->mount.session)
         fuse_session_destroy(p->mount.session);
     told_close(&p->mount.told);

@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "fs/base/clock.h"
 #include "fs/base/lock.h"
@@ -41,6 +43,11 @@ struct serve {
     serve_filter_fn filter;       /* set at open */
     void *filter_arg;             /* set at open */
     atomic_bool is_stopping;
+    atomic_bool is_closing;
+
+    pthread_t refuser; /* of the owner */
+    bool has_refuser;  /* of the owner */
+    bool is_refusing;  /* under lock */
 
     struct lock lock;      /* guards everything below and worker.state */
     struct lock_cond turn; /* a reader's place is free, or stopping */
@@ -176,7 +183,64 @@ static void interrupt_readers_locked(struct serve *s)
             pthread_kill(s->workers[i].thread, WAKE_SIGNAL);
 }
 
-void serve_run(struct serve *s)
+/* By hand, because libfuse would carry the request out. */
+static void refuse(struct serve *s, const struct fuse_buf *request)
+{
+    const struct fuse_in_header *in = request->mem;
+    const struct fuse_out_header out = {
+        .len = sizeof(out), .error = -ENOTCONN, .unique = in->unique};
+    if (write(fuse_session_fd(s->session), &out, sizeof(out)) == -1)
+        log_debug("a request that wants no answer or is gone was refused");
+}
+
+static void *refuser_main(void *arg)
+{
+    struct serve *s = arg;
+    struct fuse_buf request = {.mem = NULL};
+    int got = 0;
+
+    accept_wake_signal();
+    while (!s->is_closing &&
+           ((got = fuse_session_receive_buf(s->session, &request)) > 0 || got == -EINTR))
+        if (got > 0)
+            refuse(s, &request);
+    free(request.mem);
+
+    LOCK_SCOPE(&s->lock);
+    s->is_refusing = false;
+    lock_broadcast(&s->gone);
+    return NULL;
+}
+
+/*
+ * Whoever waits for an answer holds locks of the kernel: of a directory, of pages. Our own threads
+ * wait for those when they tell the kernel what to forget, and we wait for our threads at the end.
+ * So nobody is left to wait.
+ */
+static void begin_refusing(struct serve *s)
+{
+    struct err e = ERR_INIT;
+    s->is_refusing = true;
+    s->has_refuser = thread_start(&s->refuser, "refuse", STACK_BYTES, refuser_main, s, &e) == RC_OK;
+    if (!s->has_refuser)
+        log_err(LOG_LEVEL_WARN, &e, "requests that have come too late wait for the end");
+}
+
+static void end_refusing(struct serve *s)
+{
+    if (!s->has_refuser)
+        return;
+    s->is_closing = true;
+    lock_take(&s->lock);
+    while (s->is_refusing) {
+        pthread_kill(s->refuser, WAKE_SIGNAL);
+        lock_wait(&s->gone, &s->lock, clock_deadline(20));
+    }
+    lock_drop(&s->lock);
+    pthread_join(s->refuser, NULL);
+}
+
+static void serve_all(struct serve *s)
 {
     LOCK_SCOPE(&s->lock);
     spawn_locked(s);
@@ -192,6 +256,12 @@ void serve_run(struct serve *s)
     }
 }
 
+void serve_run(struct serve *s)
+{
+    serve_all(s);
+    begin_refusing(s);
+}
+
 void serve_stop(struct serve *s)
 {
     LOCK_SCOPE(&s->lock);
@@ -204,6 +274,7 @@ void serve_close(struct serve **serve)
     struct serve *s = *serve;
     if (!s)
         return;
+    end_refusing(s);
     for (unsigned i = 0; i < s->max_threads; i++)
         if (s->workers[i].state == ENDED)
             pthread_join(s->workers[i].thread, NULL);

@@ -27,10 +27,14 @@ typedef bool (*serve_filter_fn)(void *arg, const struct fuse_buf *request);
 MUST_CHECK enum rc serve_open(struct serve **out, struct fuse_session *session,
                               unsigned max_threads, serve_filter_fn filter, void *filter_arg,
                               struct err *e);
-/* Serve until the end; returns when no request is being served any more. */
+/*
+ * Serve until the end; returns when no request is being served any more. From then on, until
+ * serve_close(), requests are refused with ENOTCONN.
+ */
 void serve_run(struct serve *serve);
-/* Take no further request. Requests in the kernel's queue stay there. */
+/* Serve no further request. */
 void serve_stop(struct serve *serve);
+/* Before the session is unmounted. */
 void serve_close(struct serve **serve);
 
 #endif
