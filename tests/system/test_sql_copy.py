@@ -7,22 +7,15 @@ from collections import Counter
 
 import pytest
 from harness.sql_file import CHUNK, PUNCH, FileSession, Model
-from harness.sql_volume import SqlVolume
+from harness.sql_volume import ok
 
 ROOT = 1
 GIB = 1 << 30
 
 
-@pytest.fixture(scope="module")
-def shared(cluster):
-    made = SqlVolume(cluster, cluster.create_database())
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def volume(shared):
-    return shared.empty()
+def volume(emptied_volume):
+    return emptied_volume
 
 
 @pytest.fixture
@@ -32,11 +25,6 @@ def session(volume):
         ok(made.create(ROOT, name, ino))
     yield made
     made.close()
-
-
-def ok(reply):
-    assert reply.err == 0, errno.errorcode[reply.err]
-    return reply
 
 
 def copy(session, src, off, dst, to, length, kill_suid=False, op=None):

@@ -5,7 +5,7 @@ import random
 import struct
 
 import pytest
-from harness.sql_volume import SqlVolume
+from harness.sql_volume import ok
 
 ROOT = 1
 READ, WRITE, UNLOCK = range(3)
@@ -13,16 +13,9 @@ EOF = 0x7FFFFFFFFFFFFFFF
 RECORD = struct.Struct("!IIqq")
 
 
-@pytest.fixture(scope="module")
-def shared(cluster):
-    made = SqlVolume(cluster, cluster.create_database())
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def volume(shared):
-    return shared.empty()
+def volume(emptied_volume):
+    return emptied_volume
 
 
 @pytest.fixture
@@ -31,11 +24,6 @@ def two(volume):
     ok(first.create(ROOT, b"file", 100))
     yield first, second
     first.close(), second.close()
-
-
-def ok(reply):
-    assert reply.err == 0, errno.errorcode[reply.err]
-    return reply
 
 
 def setlk(session, kind, start, end=EOF, owner=7, pid=1, ino=100, op=None):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from harness.check import assert_consistent
-from harness.sql_volume import Books, SqlVolume
+from harness.sql_volume import Books, SqlVolume, ok
 from harness.volume import TRASH_INODE
 
 ROOT = 1
@@ -25,11 +25,6 @@ def two(volume):
     first, second = volume.session(), volume.session()
     yield first, second
     first.close(), second.close()
-
-
-def ok(reply):
-    assert reply.err == 0, errno.errorcode[reply.err]
-    return reply
 
 
 def meet(first, one, second, other):

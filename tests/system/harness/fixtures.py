@@ -13,6 +13,7 @@ from . import process, sanitizers
 from .cluster import Cluster
 from .proxy import Proxy
 from .site import Mirror, Primary
+from .sql_volume import SqlVolume
 from .volume import BIN, Volume, detach
 
 # A test that takes longer has met a hang; killing the daemons turns that into an error.
@@ -54,6 +55,19 @@ def cluster(session_directory):
     made = _cluster(session_directory, "pg1")
     yield made
     made.destroy()
+
+
+@pytest.fixture(scope="module")
+def volume_of_module(cluster):
+    made = SqlVolume(cluster, cluster.create_database())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def emptied_volume(volume_of_module):
+    """The SqlVolume that the tests of a file use one after another, each finding it empty."""
+    return volume_of_module.empty()
 
 
 @pytest.fixture(scope="session")

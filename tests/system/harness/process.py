@@ -29,6 +29,8 @@ class Process:
             self.child = subprocess.Popen(
                 self.arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd,
                 env={**os.environ, **(env or {})}, start_new_session=True, **options)
+        # Open from now on: what it says can still be read when its test's directory is gone.
+        self._said = open(self.log_path, encoding="utf-8", errors="replace")
         with _lock:
             _registry[self.child.pid] = self
 
@@ -64,12 +66,8 @@ class Process:
         return self.wait(10)
 
     def log(self):
-        """What it said so far; nothing once the directory of its test has been removed."""
-        try:
-            with open(self.log_path, encoding="utf-8", errors="replace") as file:
-                return file.read()
-        except FileNotFoundError:
-            return ""
+        self._said.seek(0)
+        return self._said.read()
 
     def log_tail(self, lines=30):
         return "\n".join(self.log().splitlines()[-lines:])

@@ -89,8 +89,8 @@ class FileSession(SqlSession):
         self.data = {} if data is None else data
         self.usage = Counter()
 
-    def change(self, verb, *arguments, op=None):
-        reply = super().change(verb, *arguments, op=op)
+    def change(self, verb, *arguments, op=None, **more):
+        reply = super().change(verb, *arguments, op=op, **more)
         if op is None and reply.usage:
             self.usage.update({("volume", i): n for i, n in enumerate(reply.usage[:2])})
             for at in range(2, len(reply.usage), 4):

@@ -3,6 +3,7 @@
 Every session runs with an empty search_path, as the functions must bear it.
 """
 
+import errno
 import json
 import threading
 
@@ -84,6 +85,15 @@ class SqlVolume:
         self.db.close()
 
 
+def ok(reply):
+    assert reply.err == 0, errno.errorcode[reply.err]
+    return reply
+
+
+# One of two in a deadlock, and the slower of two attempts at one operation.
+UNDONE = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+
+
 class SqlSession:
     """One session with one lane, on a connection of its own."""
 
@@ -102,19 +112,14 @@ class SqlSession:
         (row,) = self.rows(verb, *arguments)
         return row
 
-    def change(self, verb, *arguments, op=None):
-        """The next op of the lane, or op again. What was undone as a whole is sent again: one of two
-        in a deadlock, the slower of two attempts at one operation, and a rename to a free name that
-        somebody made meanwhile."""
+    def change(self, verb, *arguments, op=None, races=UNDONE):
+        """The next op of the lane, or op again, sent again after a race that undid it."""
         if op is None:
             self.op += 1
-        undone = [psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure]
-        if verb == "rename":
-            undone.append(psycopg.errors.UniqueViolation)
         while True:
             try:
                 return self.read(verb, self.sid, 0, op or self.op, *arguments)
-            except tuple(undone):
+            except races:
                 continue
 
     # The verbs, with what tests rarely care about left out.
@@ -137,8 +142,9 @@ class SqlSession:
         return self.change("rmdir", parent, name, uid, op=op)
 
     def rename(self, parent1, name1, parent2, name2, flags=0, *, uid=0, opened=(), op=None):
+        """A free name that somebody made meanwhile is a race, too."""
         return self.change("rename", parent1, name1, parent2, name2, flags, uid, list(opened),
-                           op=op)
+                           op=op, races=(*UNDONE, psycopg.errors.UniqueViolation))
 
     def lookup(self, parent, name):
         return self.read("lookup", parent, name)
