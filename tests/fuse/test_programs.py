@@ -15,7 +15,7 @@ import subprocess
 import psycopg
 import pytest
 
-from harness.cluster import BINARIES, free_port
+from harness.cluster import BINARIES
 from harness.check import assert_consistent
 from harness.process import Process, run
 from harness.tree import assert_same, read_tree
@@ -134,8 +134,7 @@ class Server:
             os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
         self._as_owner("initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8",
                        "--locale=C")
-        with free_port() as self.port:
-            self.start()
+        self.start()
 
     def _as_owner(self, program, *arguments):
         done = subprocess.run(
@@ -147,7 +146,7 @@ class Server:
 
     def start(self):
         self.process = Process(
-            [f"{BINARIES}/postgres", "-D", self.data, "-p", self.port, "-k", self.sockets,
+            [f"{BINARIES}/postgres", "-D", self.data, "-k", self.sockets,
              "-c", "listen_addresses=", "-c", "shared_buffers=16MB"], self.log, user=self.owner,
             cwd="/")
 
@@ -161,7 +160,7 @@ class Server:
         wait_for("the server on the mount answers", answers, 120, interval=0.1)
 
     def connect(self):
-        return psycopg.connect(host=str(self.sockets), port=self.port, user="postgres",
+        return psycopg.connect(host=str(self.sockets), user="postgres",
                                dbname="postgres", autocommit=True)
 
     def value(self, text):
@@ -169,7 +168,7 @@ class Server:
             return db.execute(text).fetchone()[0]
 
     def _pgbench(self, *arguments):
-        return [f"{BINARIES}/pgbench", "-h", self.sockets, "-p", self.port, "-U", "postgres", "-n",
+        return [f"{BINARIES}/pgbench", "-h", self.sockets, "-U", "postgres", "-n",
                 *arguments, "postgres"]
 
     def fill(self):

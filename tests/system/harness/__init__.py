@@ -3,8 +3,10 @@ real programs of a build.
 
     wait     conditions with a deadline, instead of sleeping
     process  programs that are ended by their process id, whatever the test did
-    cluster  a private PostgreSQL cluster on a free port
+    port     ports that belong to one test
+    cluster  a private PostgreSQL cluster on a port of its own
     proxy    a TCP proxy that understands PostgreSQL's messages
+    locker   processes that lock files on command; locking: what their tests share
     syscalls the calls that Python's os module lacks
     tree     what a directory tree shows, as data that can be compared
     volume   formatting, mounting and restoring volumes

@@ -1,17 +1,15 @@
-"""A private PostgreSQL cluster: own directory, own free port, own unprivileged account.
+"""A private PostgreSQL cluster: own directory, own port, own unprivileged account.
 
 Nothing of the machine's other clusters is touched. A cluster is cheap to restart and to kill, and
 costs about two seconds to make, so tests of one file share it and take a new database each.
 """
 
 import contextlib
-import fcntl
 import os
 import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import uuid
@@ -19,6 +17,7 @@ import uuid
 import psycopg
 from psycopg import sql
 
+from .port import Port
 from .process import Process
 from .wait import wait_for
 
@@ -55,17 +54,6 @@ def account():
     return pwd.getpwnam("postgres") if os.geteuid() == 0 else None
 
 
-@contextlib.contextmanager
-def free_port():
-    """A port nobody listens on; others who ask wait until the caller has begun to listen."""
-    with open(f"/tmp/tarn-test-ports-{os.geteuid()}.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        yield port
-
-
 class Cluster:
     """directory is made by us; password: host connections need it (scram), else they are trusted."""
 
@@ -76,7 +64,8 @@ class Cluster:
         self.settings = {**_SETTINGS, **(settings or {})}
         self.data = os.path.join(self.directory, "data")
         self.log_path = os.path.join(self.directory, "postgres.log")
-        self.port = None
+        self._kept_port = Port()
+        self.port = self._kept_port.number
         self.process = None
 
     # ---- life
@@ -103,15 +92,6 @@ class Cluster:
 
     def start(self):
         """Start and wait until it answers. The port stays the same over restarts."""
-        if self.port is None:
-            with free_port() as port:
-                self.port = port
-                self._start()
-        else:
-            self._start()
-        return self
-
-    def _start(self):
         def begin():
             if self.process is None or not self.process.is_running():
                 # After a kill -9 the old backends may hold the shared memory for a moment.
@@ -123,7 +103,8 @@ class Cluster:
                 return True
             except psycopg.OperationalError:
                 return False
-        wait_for(f"cluster \"{self.name}\" answers", begin, timeout=60, interval=0.05)
+        wait_for(f"cluster \"{self.name}\" answers", begin, timeout=120, interval=0.05)
+        return self
 
     def stop(self, mode="fast"):
         number = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
@@ -140,6 +121,7 @@ class Cluster:
     def destroy(self):
         if self.process and self.process.is_running():
             self.stop("immediate")
+        self._kept_port.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # ---- databases

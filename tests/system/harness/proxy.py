@@ -14,6 +14,8 @@ import struct
 import threading
 import time
 
+from .port import Port
+
 _SSL, _GSS, _CANCEL = 80877103, 80877104, 80877102
 
 
@@ -210,7 +212,8 @@ class Proxy:
         self._budget = None
         self._unready = None
         self._listener = None
-        self.port = None
+        self._kept_port = Port()
+        self.port = self._kept_port.number
         self.accept()
 
     # ---- what a test does to the line
@@ -242,9 +245,8 @@ class Proxy:
             return
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port or 0))
+        listener.bind(("127.0.0.1", self.port))
         listener.listen(256)
-        self.port = listener.getsockname()[1]
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
@@ -281,7 +283,7 @@ class Proxy:
             self._rules.clear()
             self._then_refuse = False
 
-    def wait_lost(self, timeout=30.0):
+    def wait_lost(self, timeout=60.0):
         """Wait until an answer was lost; then the server has committed."""
         if not self._lost.wait(timeout):
             self.stop_losing()
@@ -304,6 +306,7 @@ class Proxy:
     def close(self):
         self.release()
         self.refuse()
+        self._kept_port.close()
 
     # ---- called by the links
 
