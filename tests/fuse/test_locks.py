@@ -15,9 +15,10 @@ import urllib.request
 
 import pytest
 
-from harness.cluster import free_port
 from harness.locker import F_OFD_SETLK, READ, UNLOCK, WRITE, Locker
-from harness.volume import Volume
+from harness.locking import refused, two_lockers
+from harness.port import Port
+from harness.volume import ENDED, Volume
 from harness.wait import wait_for
 
 MAX = (1 << 63) - 1
@@ -40,18 +41,8 @@ def pair(mounts, request):
     """A process with a file open at each mount."""
     _, one, two = mounts
     name = request.node.name.replace("/", " ")[:60]
-    one.path(name).touch()
-    wait_for("the file is seen", two.path(name).exists)
-    with Locker() as first, Locker() as second:
-        first.open("f", one.path(name))
-        second.open("f", two.path(name))
-        yield first, second
-
-
-def refused(operation, *arguments, codes=(errno.EAGAIN, errno.EACCES)):
-    with pytest.raises(OSError) as caught:
-        operation(*arguments)
-    assert caught.value.errno in codes, caught.value
+    with two_lockers(one, two, name) as lockers:
+        yield lockers
 
 
 # ---- tlock: what parent and child do there is done here by processes at two mounts
@@ -318,15 +309,15 @@ def test_two_that_wait_for_each_other_stop_nobody_else(pair, mounts):
 @contextlib.contextmanager
 def measured(volume):
     """A mount of its own, and a function that reads one of its metrics."""
-    with free_port() as port:
-        mount = volume.mount("--metrics", f"127.0.0.1:{port}")
+    with contextlib.closing(Port()) as port:
+        address = f"127.0.0.1:{port.number}"
 
-    def metric(name):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-            lines = answer.read().decode().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith(name + " "))
-    with mount:
-        yield mount, metric
+        def metric(name):
+            with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
+                lines = answer.read().decode().splitlines()
+            return next(float(line.split()[1]) for line in lines if line.startswith(name + " "))
+        with volume.mount("--metrics", address) as mount:
+            yield mount, metric
 
 
 def lock_once(path):
@@ -374,7 +365,7 @@ def test_a_mount_ends_while_somebody_waits(mounts):
             time.sleep(0.1)
             assert waiting.is_waiting()
             mount.terminate()
-            refused(waiting.answer, codes=[errno.ENOTCONN, errno.ECONNABORTED])
+            refused(waiting.answer, codes=ENDED)
         finally:
             mount.abandon()
 
@@ -418,13 +409,13 @@ def test_locks_that_were_lost_with_the_session_are_refused_until_the_file_is_clo
                 holder.lock("f", UNLOCK, 0, 1)
             assert caught.value.errno in (errno.ESTALE, errno.EIO)
             return caught.value.errno == errno.EIO
-        wait_for("the loss is noticed", is_refused, 40)
+        wait_for("the loss is noticed", is_refused)
         refused(holder.lock, "f", WRITE, codes=[errno.EIO])
         refused(holder.test, "f", WRITE, codes=[errno.EIO])
         other.lock("f", UNLOCK)
         refused(holder.lock, "f", READ, codes=[errno.EIO])
         assert volume.query("SELECT * FROM jfs_plock") == []
-        wait_for("a new session has begun", lambda: can_lock(holder, "g"), 40)
+        wait_for("a new session has begun", lambda: can_lock(holder, "g"))
         holder.close("f")
         holder.open("f", mount.path("lost"))
         holder.lock("f", WRITE)

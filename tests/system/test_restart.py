@@ -4,7 +4,8 @@ import pytest
 
 from harness import load
 from harness.check import assert_consistent
-from harness.locker import UNLOCK, WRITE, Locker
+from harness.locker import UNLOCK, WRITE
+from harness.locking import two_lockers
 from harness.site import assert_equal_sites
 from harness.wait import wait_for
 
@@ -48,10 +49,8 @@ def test_the_primary_postgresql_comes_back_under_load(volume, way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_locks_and_those_who_wait_for_them_outlast_a_restart(volume, way):
-    with volume.mount() as one, volume.mount() as two, Locker() as holder, Locker() as heir:
-        holder.open("f", one.path("f"))
-        wait_for("the file is seen", two.path("f").exists)
-        heir.open("f", two.path("f"))
+    with volume.mount() as one, volume.mount() as two, \
+            two_lockers(one, two, "f") as (holder, heir):
         holder.lock("f", WRITE)
         heir.start("wait", "f", WRITE)
         bounce(volume.cluster, way)

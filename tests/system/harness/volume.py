@@ -1,6 +1,7 @@
 """Volumes by the real programs: formatting, mounting, restoring one that a stock client wrote."""
 
 import contextlib
+import errno
 import gzip
 import json
 import os
@@ -22,6 +23,11 @@ FIXTURES = REPOSITORY / "tests" / "data" / "fixtures"
 DONE, FAILED, USAGE, UNREACHABLE, DENIED, NOT_FORMATTED, NOT_READY, STORE = range(8)
 
 TRASH_INODE = 0x7FFFFFFF10000000
+
+# What a program may get from a mount that ends: of what it asks too late, and of what the kernel
+# still held when the connection went.
+ENDED = (errno.ENOTCONN, errno.ECONNABORTED)
+
 _BLOCK = re.compile(r"^(\d+)_(\d+)_(\d+)$")
 
 
@@ -90,7 +96,7 @@ class Mount:
         """A clean end by SIGTERM."""
         code = self.process.stop(signal.SIGTERM, 60)
         assert code == DONE, f"mount ended with {code}\n{self.process.log_tail()}"
-        wait_for("the mount point is free", lambda: not is_mounted(self.directory), 10)
+        wait_for("the mount point is free", lambda: not is_mounted(self.directory))
 
     def kill9(self):
         """The daemon dies on the spot; the dead mount point is taken away."""
