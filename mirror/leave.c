@@ -5,9 +5,14 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "fs/base/clock.h"
 #include "fs/base/command.h"
 #include "mirror/facts.h"
 #include "mirror/mirror.h"
+
+/* An agent that has just ended is seen until its server process has noticed. */
+#define AGENT_ENDS_MS 2000
+#define LOOK_AGAIN_MS 100
 
 struct leave_options {
     const char *primary, *primary_password;
@@ -62,12 +67,20 @@ static enum rc end_at_primary(struct pg *primary, const struct facts *f, struct 
     return RC_OK;
 }
 
+static enum rc take_lock(struct pg *own, bool *is_ours, struct err *e)
+{
+    const uint64_t end_ms = clock_deadline(AGENT_ENDS_MS);
+    while (!mirror_lock(own, is_ours, e) && !*is_ours && clock_ms() < end_ms)
+        clock_sleep_until(clock_deadline(LOOK_AGAIN_MS));
+    return e->code;
+}
+
 static enum rc leave(const struct leave_options *o, struct pg *own, struct pg **primary,
                      struct err *e)
 {
     auto_facts struct facts f = {0};
     bool is_ours = false;
-    if (facts_read(own, &f, e) || mirror_lock(own, &is_ours, e))
+    if (facts_read(own, &f, e) || take_lock(own, &is_ours, e))
         return e->code;
     if (!is_ours)
         return err_fail(e, RC_EXISTS, "the agent of this mirror is running; stop it first");

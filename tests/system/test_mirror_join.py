@@ -4,6 +4,7 @@ The load is SQL, so that every published table changes; each test ends with equa
 of them at both sites. What a mount shows is tested in test_mirror.py.
 """
 
+import contextlib
 import json
 import random
 import threading
@@ -108,7 +109,7 @@ def assert_equal_tables(primary, mirror):
     assert len(tables) > 20
     mirror.wait_caught_up(90)
     expected = digests(primary, tables)
-    wait_for("equal rows at both sites", lambda: digests(mirror, tables) == expected, 20)
+    wait_for("equal rows at both sites", lambda: digests(mirror, tables) == expected)
 
 
 def state(mirror):
@@ -160,6 +161,24 @@ def join_arguments(mirror, **changes):
 
 
 # ---- join
+
+
+@contextlib.contextmanager
+def held_copy(primary, joiner, workdir):
+    """A join that has subscribed and whose copy of one table cannot end in here."""
+    with primary.cluster.connect(primary.database) as there, \
+            joiner.cluster.connect(joiner.database) as db:
+        there.execute("BEGIN")
+        there.execute("SELECT txid_current()")  # holds up the slot
+        joining = Process([BIN / "tarn-mirror", "join", *join_arguments(joiner)],
+                          workdir / "join.log")
+        wait_for("it has the lock", lambda: "making slot" in joining.log())
+        db.execute("BEGIN")
+        db.execute("LOCK TABLE tarn.mark IN SHARE MODE")
+        there.execute("ROLLBACK")
+        wait_for("it has subscribed", lambda: "subscribed" in joining.log())
+        yield joining
+        db.execute("ROLLBACK")
 
 
 def test_a_join_under_write_load_ends_with_equal_rows(primary, joiner):
@@ -244,20 +263,11 @@ def test_a_join_that_loses_an_answer_of_the_primary_can_be_repeated(primary, joi
 
 
 def test_the_agent_finishes_what_a_killed_join_began(primary, joiner, workdir):
-    with primary.cluster.connect(primary.database) as db:
-        joining = Process([BIN / "tarn-mirror", "join", *join_arguments(joiner)],
-                          workdir / "join.log")
-        wait_for("it has subscribed", lambda: "subscribed" in joining.log())
-        db.execute("BEGIN")
-        db.execute("LOCK TABLE tarn.mark IN ACCESS EXCLUSIVE MODE")
+    with held_copy(primary, joiner, workdir) as joining:
         joining.kill()
-        if not is_ready(joiner):
-            joiner.agent.start()
-            wait_for("it copies", lambda: state(joiner) == "COPYING")
-            stays("it is not ready", lambda: not is_ready(joiner), 1)
-        db.execute("ROLLBACK")
-    if not joiner.agent.is_running():
         joiner.agent.start()
+        wait_for("it copies", lambda: state(joiner) == "COPYING")
+        stays("it is not ready", lambda: not is_ready(joiner), 1)
     joiner.wait_ready()
     wait_state(joiner, "FOLLOWING")
     assert_equal_tables(primary, joiner)
@@ -268,22 +278,10 @@ def test_a_join_takes_its_lock_again_when_it_reconnects(primary, joiner, workdir
         return {pid for (pid,) in joiner.query(
             "SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
             " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()")}
-    with primary.cluster.connect(primary.database) as there, \
-            joiner.cluster.connect(joiner.database) as db:
-        there.execute("BEGIN")
-        there.execute("SELECT txid_current()")  # holds up the slot
-        joining = Process([BIN / "tarn-mirror", "join", *join_arguments(joiner)],
-                          workdir / "join.log")
-        wait_for("it has the lock", lambda: "making slot" in joining.log())
-        # The copy of this table cannot end while we hold it.
-        db.execute("BEGIN")
-        db.execute("LOCK TABLE tarn.mark IN SHARE MODE")
-        there.execute("ROLLBACK")
-        wait_for("it has subscribed", lambda: "subscribed" in joining.log())
+    with held_copy(primary, joiner, workdir) as joining:
         first = holders().pop()
         joiner.query("SELECT pg_terminate_backend(%s)", [first])
         wait_for("it has the lock again", lambda: len(holders() - {first}) == 1)
-        db.execute("ROLLBACK")
     assert joining.wait(120) == DONE, joining.log()
     assert_equal_tables(primary, joiner)
 
@@ -377,10 +375,10 @@ def test_join_says_what_it_finds_and_check_changes_nothing(primary, joiner):
 def test_the_agent_names_its_states(primary, mirror):
     wait_state(mirror, "FOLLOWING")
     primary.agent.stop()
-    wait_state(mirror, "STALLED", 30)
+    wait_state(mirror, "STALLED")
     assert "heartbeat" in mirror.value("SELECT detail FROM tarn.local_site")
     primary.agent.start()
-    wait_state(mirror, "FOLLOWING", 30)
+    wait_state(mirror, "FOLLOWING")
     assert mirror.value("SELECT detail FROM tarn.local_site") is None
     mirror.agent.stop()
 
@@ -388,9 +386,9 @@ def test_the_agent_names_its_states(primary, mirror):
 def test_a_cut_line_stalls_and_heals(primary, mirror, link):
     writer = Writer(primary).begin()
     link.refuse()
-    wait_state(mirror, "STALLED", 40)
+    wait_state(mirror, "STALLED")
     link.accept()
-    wait_state(mirror, "FOLLOWING", 60)
+    wait_state(mirror, "FOLLOWING")
     writer.finish()
     assert_equal_tables(primary, mirror)
 
@@ -470,7 +468,7 @@ def test_a_slot_that_is_gone_is_noticed(primary, mirror):
         "SELECT bool_or(active) FROM pg_replication_slots WHERE slot_name = 'tarn_away'"))
     primary.query("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
                   " WHERE slot_name = 'tarn_away'")
-    wait_state(mirror, "LOST", 40)
+    wait_state(mirror, "LOST")
     assert "gone" in mirror.value("SELECT detail FROM tarn.local_site")
 
 
@@ -506,7 +504,7 @@ def test_the_status_works_while_the_primary_is_down(primary, mirror):
         wait_for("the lag grows", lambda: mirror.status()["lag"]["seconds"] > age + 1)
     finally:
         primary.cluster.start()
-    wait_state(mirror, "FOLLOWING", 60)
+    wait_state(mirror, "FOLLOWING")
 
 
 def test_one_agent_works_at_a_time(primary, mirror, workdir):

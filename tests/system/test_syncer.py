@@ -154,8 +154,10 @@ def test_a_stalled_syncer_that_wakes_up_after_a_removal_leaves_nothing(primary, 
     with primary.mount() as here:
         here.path("big").write_bytes(load.content("big", 60 << 20))
     mirror.wait_caught_up()
-    stalled = mirror.start_syncer("--workers", "1")
-    wait_for("it has begun", lambda: len(mirror.blocks()) >= 3, 60, interval=0.001)
+    # Slow enough to be stopped in the middle, however busy the machine is with other things.
+    stalled = mirror.start_syncer("--workers", "1",
+                                  env={"TARN_FAULT": "get:delay:1,head:delay:1,put:delay:1"})
+    wait_for("it has begun", lambda: len(mirror.blocks()) >= 1, interval=0.001)
     stalled.process.send(signal.SIGSTOP)
     forget_leases(mirror)
     mirror.start_syncer()

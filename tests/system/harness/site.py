@@ -88,10 +88,10 @@ class Mirror(Volume):
     def status(self):
         return tarn_json("mirror", "status", self.url)
 
-    def start_syncer(self, *options):
+    def start_syncer(self, *options, env=None):
         number = len(self.syncers) + 1
         syncer = Daemon("tarn-syncer", ["run", self.url, *options],
-                        self.workdir / f"syncer-{self.site_name}-{number}.log").start()
+                        self.workdir / f"syncer-{self.site_name}-{number}.log", env=env).start()
         self.syncers.append(syncer)
         return syncer
 
