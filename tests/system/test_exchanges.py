@@ -218,8 +218,8 @@ def test_locks_cost_nothing_to_who_has_none_and_one_exchange_at_the_end_of_who_h
         assert counted.run(lambda: fcntl.lockf(file, fcntl.LOCK_UN)) == []
 
 
-def test_an_unknown_name_is_looked_up_once(counted):
-    calls = verbs(counted.run(lambda: counted.path("no such name").exists()))
+def test_an_unknown_name_is_looked_up_once(patient):
+    calls = verbs(patient.run(lambda: patient.path("no such name").exists()))
     assert calls == ["lookup"]
 
 
@@ -233,22 +233,22 @@ def test_stat_of_a_forgotten_name_is_one(counted):
         assert verbs(counted.run(lambda: os.fstat(file.fileno()))) == ["getattr"]
 
 
-def test_open_read_and_close_of_a_file_are_one_beside_the_lookup(counted):
-    counted.path("f").write_bytes(b"x" * 4096)
-    os.stat(counted.path("f"))
-    calls = beside_lookups(counted.run(lambda: counted.path("f").read_bytes()))
+def test_open_read_and_close_of_a_file_are_one_beside_the_lookup(patient):
+    patient.path("f").write_bytes(b"x" * 4096)
+    os.stat(patient.path("f"))
+    calls = beside_lookups(patient.run(lambda: patient.path("f").read_bytes()))
     assert calls == ["open"]
 
 
-def test_reading_later_chunks_takes_one_exchange_for_many(counted):
-    with open(counted.path("big"), "wb") as file:
+def test_reading_later_chunks_takes_one_exchange_for_many(patient):
+    with open(patient.path("big"), "wb") as file:
         file.seek(300 << 20)
         file.write(b"end")
     def read():
-        with open(counted.path("big"), "rb") as file:
+        with open(patient.path("big"), "rb") as file:
             while file.read(8 << 20):
                 pass
-    calls = beside_lookups(counted.run(read))
+    calls = beside_lookups(patient.run(read))
     assert calls.count("open") == 1
     assert len(calls) <= 1 + 5, f"{calls} for five chunks"
 
@@ -265,18 +265,18 @@ def test_a_directory_of_a_thousand_is_read_in_few_pages(counted):
     assert len(calls) <= len(pages) + 2, f"more than the pages: {verbs(calls)}"
 
 
-def test_small_reads_are_one_each(counted):
-    counted.path("f").write_bytes(b"x")
-    os.setxattr(counted.path("f"), "user.k", b"v")
-    os.symlink("f", counted.path("s"))
-    os.stat(counted.path("f"))
-    os.lstat(counted.path("s"))
+def test_small_reads_are_one_each(patient):
+    patient.path("f").write_bytes(b"x")
+    os.setxattr(patient.path("f"), "user.k", b"v")
+    os.symlink("f", patient.path("s"))
+    os.stat(patient.path("f"))
+    os.lstat(patient.path("s"))
     for operation, allowed in [
-            (lambda: os.getxattr(counted.path("f"), "user.k"), ["getxattr"]),
-            (lambda: os.listxattr(counted.path("f")), ["listxattr"]),
-            (lambda: os.readlink(counted.path("s")), ["readlink"]),
-            (lambda: os.statvfs(counted.path()), ["statfs_at"])]:
-        calls = beside_lookups(counted.run(operation))
+            (lambda: os.getxattr(patient.path("f"), "user.k"), ["getxattr"]),
+            (lambda: os.listxattr(patient.path("f")), ["listxattr"]),
+            (lambda: os.readlink(patient.path("s")), ["readlink"]),
+            (lambda: os.statvfs(patient.path()), ["statfs_at"])]:
+        calls = beside_lookups(patient.run(operation))
         assert calls in (allowed, []), f"{calls}, not {allowed}"
 
 
