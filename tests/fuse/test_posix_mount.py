@@ -81,7 +81,7 @@ def test_fast_statfs_does_not_ask(volume, proxy):
             shown = os.statvfs(mount.directory)
             used.append((shown.f_blocks - shown.f_bfree) * 4096)
             return used[-1] >= 12288
-        wait_for("df knows of the file", grown, 30)
+        wait_for("df knows of the file", grown)
         proxy.forget()
         for _ in range(10):
             os.statvfs(mount.directory)

@@ -39,7 +39,7 @@ def test_a_file_without_a_name_is_written_read_and_gone(volume, mount):
     assert os.listdir(mount.path("dir")) == []
     assert nodes(volume) == 1
     os.close(file)
-    wait_for("the file is gone", lambda: nodes(volume) == 0, 30)
+    wait_for("the file is gone", lambda: nodes(volume) == 0)
     assert volume.value("SELECT count(*) FROM jfs_sustained") == 0
 
 
@@ -96,7 +96,7 @@ def test_a_killed_mount_leaves_nothing_behind(volume, mount):
     os.fsync(file)
     # A crash may lose the last second of accounting, which is not what is looked at here.
     wait_for("usage is flushed", lambda: volume.value(
-        "SELECT value FROM jfs_counter WHERE name = 'totalInodes'") == 2, 30)
+        "SELECT value FROM jfs_counter WHERE name = 'totalInodes'") == 2)
     mount.kill9()
     with pytest.raises(OSError):
         os.close(file)

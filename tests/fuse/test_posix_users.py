@@ -146,7 +146,7 @@ def test_names_are_mapped_in_every_direction(volume, open_mount, tmp_path):
         lines.write_text("user daemon 10002\ngroup daemon 10050\n")
         mount.process.child.send_signal(signal.SIGHUP)
         wait_for("the new mapping",
-                 lambda: owner(mount.path("file"))[0] == 10001, 20)
+                 lambda: owner(mount.path("file"))[0] == 10001)
 
 
 def test_a_map_that_cannot_be_used_is_refused(volume, tmp_path):

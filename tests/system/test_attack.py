@@ -21,7 +21,7 @@ HOUR_US = 3_600_000_000
 
 
 def test_a_commit_whose_answer_stays_lost_is_found_out_by_the_next_fsync(volume, proxy):
-    with volume.mount("--meta-timeout", "2s", url=volume.url_by(proxy)) as mount:
+    with volume.mount("--meta-timeout", "4s", url=volume.url_by(proxy)) as mount:
         with open(mount.path("f"), "wb", buffering=0) as file:
             file.write(b"a" * 5000)
             os.fsync(file.fileno())
@@ -71,7 +71,7 @@ def test_what_a_client_whose_clock_is_behind_did_is_seen_through_an_open_file(vo
 
 
 def test_a_database_that_is_away_loses_no_write(volume):
-    with volume.mount("--meta-timeout", "2s") as mount:
+    with volume.mount("--meta-timeout", "4s") as mount:
         with open(mount.path("f"), "wb", buffering=0) as file:
             file.write(b"a" * 100)
             os.fsync(file.fileno())

@@ -23,7 +23,7 @@ def test_an_idle_mount_stays_within_30_mib(volume):
             mount.path(f"f{number}").write_bytes(b"x" * 1000)
         os.listdir(mount.directory)
         wait_for("an idle mount is small again",
-                 lambda: mount.process.resident_bytes() <= IDLE_BYTES, 20)
+                 lambda: mount.process.resident_bytes() <= IDLE_BYTES)
 
 
 def test_buffers_are_bounded_and_given_back(volume):
@@ -38,7 +38,7 @@ def test_buffers_are_bounded_and_given_back(volume):
                 most = max(most, mount.process.resident_bytes())
         assert most <= IDLE_BYTES + BUFFER_BYTES + (32 << 20)
         wait_for("the buffers were given back",
-                 lambda: mount.process.resident_bytes() <= IDLE_BYTES, 30)
+                 lambda: mount.process.resident_bytes() <= IDLE_BYTES)
 
 
 def test_a_mount_is_ready_after_few_exchanges(volume, proxy):

@@ -32,10 +32,10 @@ def test_what_is_written_at_the_primary_appears_at_the_mirror(primary, mirror):
     with primary.mount() as here, mirror.mount("--read-only") as there:
         populate(here.directory)
         mirror.wait_caught_up()
-        wait_for("the last name is seen", there.path("moved").exists, 10)
+        wait_for("the last name is seen", there.path("moved").exists)
         assert there.path("dir/text").read_text() == "hello\n"
         os.rename(here.path("dir"), here.path("renamed"))
-        wait_for("the rename is seen", there.path("renamed/text").exists, 10)
+        wait_for("the rename is seen", there.path("renamed/text").exists)
     assert_equal_sites(primary, mirror)
 
 
@@ -118,7 +118,7 @@ def cut_and_heal(primary, mirror, cut, heal):
     with primary.mount() as here, mirror.mount("--read-only") as there:
         here.path("before").write_bytes(b"b" * 100_000)
         mirror.wait_caught_up()
-        wait_for("the first file is seen", there.path("before").exists, 10)
+        wait_for("the first file is seen", there.path("before").exists)
         cut()
         for number in range(100):
             here.path(f"during{number}").write_bytes(load.content(number, 1000))
@@ -128,7 +128,7 @@ def cut_and_heal(primary, mirror, cut, heal):
         stays("reads go on", lambda: there.path("before").read_bytes() == b"b" * 100_000, 3)
         heal()
         mirror.wait_caught_up(90)
-        wait_for("the last file is seen", there.path("during99").exists, 10)
+        wait_for("the last file is seen", there.path("during99").exists)
     assert_equal_sites(primary, mirror)
 
 
@@ -193,7 +193,7 @@ def test_a_mirror_without_its_daemon_still_serves(primary, mirror):
         with mirror.mount("--read-only") as there:
             assert there.path("f").read_bytes() == b"x" * 1000
             here.path("g").write_bytes(b"y" * 1000)
-            wait_for("the next file is seen", there.path("g").exists, 15)
+            wait_for("the next file is seen", there.path("g").exists)
     mirror.agent.start()
     assert_equal_sites(primary, mirror)
 

@@ -239,7 +239,7 @@ def test_a_flipped_bit_is_never_served(volume, workdir):
         with pytest.raises(OSError) as caught:
             mount.path("f").read_bytes()
         assert caught.value.errno == errno.EIO
-        wait_for("the log names the block", lambda: name in mount.process.log(), 5)
+        wait_for("the log names the block", lambda: name in mount.process.log())
 
 
 def flip(path):

@@ -45,7 +45,7 @@ class Process:
         if self.is_running():
             self.child.send_signal(number)
 
-    def wait(self, timeout=30.0):
+    def wait(self, timeout=60.0):
         """Wait for the end and give the exit code."""
         try:
             code = self.child.wait(timeout)
@@ -57,13 +57,13 @@ class Process:
         _look_for_undefined(self.log())
         return code
 
-    def stop(self, number=signal.SIGTERM, timeout=30.0):
+    def stop(self, number=signal.SIGTERM, timeout=60.0):
         self.send(number)
         return self.wait(timeout)
 
     def kill(self):
         self.send(signal.SIGKILL)
-        return self.wait(10)
+        return self.wait()
 
     def log(self):
         self._said.seek(0)
@@ -110,7 +110,7 @@ def running():
         return [process for process in _registry.values() if process.is_running()]
 
 
-def run(arguments, timeout=60.0, env=None, check=True, cwd=None):
+def run(arguments, timeout=120.0, env=None, check=True, cwd=None):
     """Run a program to its end. Both outputs are text; with check its failure is an assertion."""
     done = subprocess.run(
         [str(a) for a in arguments], timeout=timeout, env={**os.environ, **(env or {})},

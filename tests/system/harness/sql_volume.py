@@ -191,7 +191,7 @@ class Started:
         return self
 
     def answer(self):
-        self.thread.join(30)
+        self.thread.join(60)
         assert not self.thread.is_alive(), "still waiting"
         if self.error:
             raise self.error

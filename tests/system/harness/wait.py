@@ -7,7 +7,7 @@ class Expired(AssertionError):
     """A condition did not become true in time."""
 
 
-def wait_for(what, condition, timeout=30.0, interval=0.02):
+def wait_for(what, condition, timeout=60.0, interval=0.02):
     """Call condition() until its answer is true and give that answer; name `what` on expiry."""
     deadline = time.monotonic() + timeout
     while True:

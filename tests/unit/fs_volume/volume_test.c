@@ -322,7 +322,7 @@ TEST("a mirror opens without its origin, reads what it has, and takes the origin
     struct err e = ERR_INIT;
     CHECK_OK(volume_put_block_to(volume, volume_local(volume), block, plain, soon(), &e), &e);
     CHECK_RC(get(volume, no_sums), RC_OK);
-    CHECK_RC(volume_put_block(volume, block, plain, clock_deadline(100), &e), RC_UNAVAILABLE);
+    CHECK_RC(volume_put_block(volume, block, plain, clock_deadline(1000), &e), RC_UNAVAILABLE);
     move_away(p.origin, true);
     put(volume);
     CHECK_OK(volume_get_block_from(volume, volume_origin(volume), block, no_sums, back, soon(), &e),
@@ -351,7 +351,7 @@ TEST("a block that no store has is not found; one that a store may have is unava
     struct err e = ERR_INIT;
     CHECK_RC(get(volume, no_sums), RC_NOT_FOUND);
     move_away(p.origin, false);
-    CHECK_RC(volume_get_block(volume, block, no_sums, back, clock_deadline(200), &e),
+    CHECK_RC(volume_get_block(volume, block, no_sums, back, clock_deadline(1000), &e),
              RC_UNAVAILABLE);
     move_away(p.origin, true);
 }
