@@ -26,6 +26,7 @@ enum lock_rank {
     LOCK_CACHE_MEMORY = 35,
     LOCK_CACHE_DISK = 40,
     LOCK_META_POOL = 50,
+    LOCK_META_CONN = 52, /* one connection's calls on their way */
     LOCK_META_IDS = 55,
     LOCK_STORE = 60,
     LOCK_BASE_QUEUE = 80, /* leaf: pools, queues */

@@ -27,13 +27,14 @@ void conn_pool_deinit(struct conn_pool *pool)
     lock_deinit(&pool->lock);
 }
 
-/* Connected ones first, and of those the one used last, so that the others can fall idle. */
+/* Of those that nobody has: a connected one, and the one used last, so that the others fall idle.
+ */
 static struct conn *best_free_locked(struct conn_pool *pool)
 {
     struct conn *best = NULL;
     for (unsigned i = 0; i < pool->count; i++) {
         struct conn *c = &pool->conns[i];
-        if (c->is_taken)
+        if (c->users > 0)
             continue;
         if (!best || (c->pg && !best->pg) ||
             (!!c->pg == !!best->pg && c->given_back_ms > best->given_back_ms))
@@ -42,24 +43,60 @@ static struct conn *best_free_locked(struct conn_pool *pool)
     return best;
 }
 
-enum rc conn_take(struct conn_pool *pool, uint64_t deadline_ms, struct conn **out, struct err *e)
+/* Of those that others have, the one with the fewest. */
+static struct conn *best_shared_locked(struct conn_pool *pool)
+{
+    struct conn *best = NULL;
+    for (unsigned i = 0; i < pool->count; i++) {
+        struct conn *c = &pool->conns[i];
+        if (c->users > 0 && !c->is_closed && pg_is_open(c->pg) && (!best || c->users < best->users))
+            best = c;
+    }
+    return best;
+}
+
+/* Long calls leave a connection to the others, when there is more than one. */
+static struct conn *best_locked(struct conn_pool *pool, bool is_long)
+{
+    if (is_long && pool->long_calls > 0 && pool->long_calls + 1 >= pool->count)
+        return NULL;
+    struct conn *free_one = best_free_locked(pool);
+    return free_one ? free_one : best_shared_locked(pool);
+}
+
+enum rc conn_take(struct conn_pool *pool, bool is_long, uint64_t deadline_ms, struct conn **out,
+                  bool *is_unopened, struct err *e)
 {
     LOCK_SCOPE(&pool->lock);
     struct conn *conn;
-    while ((conn = best_free_locked(pool)) == NULL)
+    while ((conn = best_locked(pool, is_long)) == NULL)
         if (!lock_wait(&pool->given_back, &pool->lock, deadline_ms))
             return err_fail(e, RC_UNAVAILABLE, "all %u metadata connections are busy", pool->count);
-    conn->is_taken = true;
+    *is_unopened = conn->users == 0 && !pg_is_open(conn->pg);
+    conn->is_closed = is_long || *is_unopened;
+    conn->users++;
+    pool->long_calls += is_long;
     *out = conn;
     return RC_OK;
 }
 
-void conn_give(struct conn_pool *pool, struct conn *conn)
+void conn_opened(struct conn_pool *pool, struct conn *conn, bool is_long)
 {
     LOCK_SCOPE(&pool->lock);
-    conn->is_taken = false;
+    conn->is_closed = is_long;
+    lock_broadcast(&pool->given_back);
+}
+
+void conn_give(struct conn_pool *pool, struct conn *conn, bool is_long)
+{
+    LOCK_SCOPE(&pool->lock);
+    conn->users--;
+    pool->long_calls -= is_long;
+    /* It was closed for this call, or is lost and matters to nobody before it is empty. */
+    if (is_long || conn->users == 0)
+        conn->is_closed = false;
     conn->given_back_ms = clock_ms();
-    lock_signal(&pool->given_back);
+    lock_broadcast(&pool->given_back);
 }
 
 /* Take an idle connection out of its slot; NULL when none is left. */
@@ -69,7 +106,7 @@ static struct pg *pick_idle(struct conn_pool *pool, uint64_t before_ms)
     struct conn *keep = best_free_locked(pool);
     for (unsigned i = 0; i < pool->count; i++) {
         struct conn *c = &pool->conns[i];
-        if (c == keep || c->is_taken || !c->pg || c->given_back_ms > before_ms)
+        if (c == keep || c->users > 0 || !c->pg || c->given_back_ms > before_ms)
             continue;
         struct pg *pg = c->pg;
         c->pg = NULL;

@@ -98,7 +98,7 @@ enum rc flaw_page(struct meta *meta, enum flaw_check check, const int64_t *only,
         return e->code;
     if (!only)
         params[2] = pg_null(params[2].oid);
-    const struct call call = {checks[check].sql, params, 3};
+    const struct call call = {checks[check].sql, params, 3, true};
     auto_result struct pg_result *r = NULL;
     if (retry_read(meta, &call, &r, e))
         return e->code;
@@ -137,7 +137,7 @@ enum rc flaw_repair(struct meta *meta, const struct flaw *flaw, bool *done, stru
     const int count = (int)strlen(repair->parameters);
     for (int i = 0; i < count; i++)
         params[i] = parameter(flaw, repair->parameters[i]);
-    const struct call call = {repair->sql, params, count};
+    const struct call call = {repair->sql, params, count, true};
     auto_result struct pg_result *r = NULL;
     if (retry_read(meta, &call, &r, e))
         return e->code;
@@ -150,7 +150,7 @@ enum rc flaw_fill_stats(struct meta *meta, int64_t *after, bool *is_end, uint64_
 {
     struct pg_param params[] = {pg_int8(*after), pg_int4(FILL_ROWS)};
     auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.fill_stats($1,$2)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.fill_stats($1,$2)", params), &r, e))
         return e->code;
     const int last = pg_column(r, "last");
     *is_end = pg_rows(r) != 1 || pg_is_null(r, 0, last);
@@ -164,7 +164,7 @@ enum rc flaw_children(struct meta *meta, ino_num dir, struct bytes after, uint32
 {
     struct pg_param params[] = {pg_int8((int64_t)dir), pg_bytea(after), pg_int4((int32_t)limit)};
     auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.check_children($1,$2,$3)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.check_children($1,$2,$3)", params), &r, e))
         return e->code;
     const int id = pg_column(r, "id"), ino = pg_column(r, "ino"), type = pg_column(r, "type");
     const int name = pg_column(r, "name");

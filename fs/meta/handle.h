@@ -29,6 +29,7 @@ struct meta {
 
     /* safe for any thread by themselves */
     struct conn_pool conns;
+    struct lane_pool lanes;
     struct lane_session session;
     struct usage usage;
     struct id_range inodes, slices;

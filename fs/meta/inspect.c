@@ -7,7 +7,7 @@
 
 static struct call no_arguments(const char *sql)
 {
-    return (struct call){sql, NULL, 0};
+    return (struct call){sql, NULL, 0, true};
 }
 
 enum rc meta_sessions(struct meta *meta, meta_session_visit visit, void *arg, struct err *e)
@@ -35,7 +35,7 @@ enum rc meta_summary(struct meta *meta, ino_num ino, bool is_recursive, struct m
 {
     struct pg_param params[] = {pg_int8((int64_t)ino), pg_bool(is_recursive)};
     auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.summary($1,$2)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.summary($1,$2)", params), &r, e))
         return e->code;
     *out = (struct meta_summary){
         .files = (uint64_t)pg_get_int8(r, 0, pg_column(r, "files")),
@@ -50,7 +50,7 @@ enum rc meta_path(struct meta *meta, ino_num ino, struct buf *out, struct err *e
 {
     struct pg_param params[] = {pg_int8((int64_t)ino)};
     auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.path($1)", params), &r, e) ||
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.path($1)", params), &r, e) ||
         reply_check(r, "path", ino, e))
         return e->code;
     struct bytes path = pg_get_bytes(r, 0, pg_column(r, "path"));

@@ -50,3 +50,45 @@ enum rc lane_settle(struct lane *lane, struct lane_session *session, struct err 
         *lane = (struct lane){.sid = session->sid, .number = ++session->last_number};
     return RC_OK;
 }
+
+/* ---- the lanes of a mount ---- */
+
+void lane_pool_init(struct lane_pool *pool)
+{
+    *pool = (struct lane_pool){.lanes = {{.sid = 0}}};
+    lock_init(&pool->lock, LOCK_META_POOL);
+    lock_cond_init(&pool->given_back);
+}
+
+void lane_pool_deinit(struct lane_pool *pool)
+{
+    lock_cond_deinit(&pool->given_back);
+    lock_deinit(&pool->lock);
+}
+
+static unsigned first_free_locked(const struct lane_pool *pool)
+{
+    unsigned i = 0;
+    while (i < LANES && pool->is_taken[i])
+        i++;
+    return i;
+}
+
+enum rc lane_take(struct lane_pool *pool, uint64_t deadline_ms, struct lane **out, struct err *e)
+{
+    LOCK_SCOPE(&pool->lock);
+    unsigned i;
+    while ((i = first_free_locked(pool)) == LANES)
+        if (!lock_wait(&pool->given_back, &pool->lock, deadline_ms))
+            return err_fail(e, RC_UNAVAILABLE, "%d changes are on their way already", LANES);
+    pool->is_taken[i] = true;
+    *out = &pool->lanes[i];
+    return RC_OK;
+}
+
+void lane_give(struct lane_pool *pool, struct lane *lane)
+{
+    LOCK_SCOPE(&pool->lock);
+    pool->is_taken[lane - pool->lanes] = false;
+    lock_signal(&pool->given_back);
+}

@@ -12,7 +12,12 @@
  * if nobody will, the lane's number is given up for a fresh one, because a new operation under a
  * used number would be answered with the old one's result.
  *
- * Threads   a lane is used by one thread at a time
+ * A mount has as many lanes as it ever had mutations on their way at once; they are taken in order,
+ * so that their rows are few. A lane does not belong to a connection: after a loss its operation
+ * goes on through another.
+ *
+ * Threads   a lane is used by one thread at a time; lane_take() and lane_give(): any
+ * Blocking  lane_take() waits for a free lane until its deadline
  */
 #ifndef FS_META_LANE_H
 #define FS_META_LANE_H
@@ -46,6 +51,22 @@ uint64_t lane_session_id(struct lane_session *session);
 /* The database says that session sid is over. */
 void lane_session_lose(struct lane_session *session, uint64_t sid);
 bool lane_session_is_lost(struct lane_session *session);
+
+#define LANES 64
+
+struct lane_pool {
+    struct lock lock;
+    struct lock_cond given_back;
+    struct lane lanes[LANES];
+    bool is_taken[LANES]; /* shared */
+};
+
+void lane_pool_init(struct lane_pool *pool);
+void lane_pool_deinit(struct lane_pool *pool);
+/* RC_UNAVAILABLE: none was free until deadline_ms. */
+MUST_CHECK enum rc lane_take(struct lane_pool *pool, uint64_t deadline_ms, struct lane **out,
+                             struct err *e);
+void lane_give(struct lane_pool *pool, struct lane *lane);
 
 /*
  * Make a lane ready for its next operation, with a fresh number if it is uncertain or of another

@@ -17,7 +17,7 @@ static uint64_t number(const struct pg_result *r, const char *column)
 /* A call without parameters that answers one row. */
 static enum rc ask_one(struct meta *meta, const char *sql, struct pg_result **out, struct err *e)
 {
-    const struct call call = {sql, NULL, 0};
+    const struct call call = {sql, NULL, 0, true};
     if (retry_read(meta, &call, out, e))
         return e->code;
     return pg_rows(*out) == 1 ? RC_OK : err_fail(e, RC_CORRUPT, "no answer to \"%s\"", sql);
@@ -32,7 +32,7 @@ static enum rc ask_about(struct meta *meta, const char *sql, const int64_t *ids,
     struct pg_param params[1];
     return pg_int8_array(&array, ids, count, &params[0], e)
                ? e->code
-               : retry_read(meta, CALL(sql, params), out, e);
+               : retry_read(meta, CALL_LONG(sql, params), out, e);
 }
 
 enum rc ledger_begin(struct meta *meta, struct ledger_start *out, struct err *e)
@@ -47,7 +47,7 @@ enum rc ledger_begin(struct meta *meta, struct ledger_start *out, struct err *e)
 
 enum rc ledger_epoch(struct meta *meta, struct ledger_epoch *out, struct err *e)
 {
-    const struct call call = {"SELECT * FROM tarn_1.epoch()", NULL, 0};
+    const struct call call = {"SELECT * FROM tarn_1.epoch()", NULL, 0, true};
     auto_result struct pg_result *r = NULL;
     if (retry_read(meta, &call, &r, e))
         return e->code;
@@ -117,7 +117,8 @@ enum rc ledger_slices(struct meta *meta, const struct ledger_range *range, ledge
     struct pg_param params[] = {pg_int8((int64_t)range->after), pg_int8((int64_t)range->before),
                                 pg_int4((int32_t)range->limit), pg_bool(range->with_sums)};
     auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.check_slices($1,$2,$3,$4)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.check_slices($1,$2,$3,$4)", params), &r,
+                   e))
         return e->code;
     *count = (uint32_t)pg_rows(r);
     return visit_slices(r, range->with_sums, visit, arg, e);
@@ -142,7 +143,7 @@ enum rc ledger_chunks(struct meta *meta, const int64_t *only, size_t only_count,
     struct pg_param params[] = {pg_int8(*after), pg_int4(CHUNK_ROWS), {0}};
     auto_result struct pg_result *r = NULL;
     if (only_these(&array, only, only_count, &params[2], e) ||
-        retry_read(meta, CALL("SELECT * FROM tarn_1.check_chunks($1,$2,$3)", params), &r, e))
+        retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.check_chunks($1,$2,$3)", params), &r, e))
         return e->code;
     const int id = pg_column(r, "id"), ino = pg_column(r, "inode"), indx = pg_column(r, "indx");
     const int records = pg_column(r, "slices"), node = pg_column(r, "has_node");
@@ -169,7 +170,7 @@ enum rc ledger_delslices(struct meta *meta, uint64_t *after, bool *is_end,
 {
     struct pg_param params[] = {pg_int8((int64_t)*after), pg_int4(DELSLICE_ROWS)};
     auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.gc_delslices($1,$2)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.gc_delslices($1,$2)", params), &r, e))
         return e->code;
     const int id = pg_column(r, "id"), packed = pg_column(r, "slices");
     for (int row = 0; row < pg_rows(r); row++) {
@@ -219,7 +220,7 @@ enum rc ledger_add_sums(struct meta *meta, uint64_t slice, uint32_t size, struct
 {
     struct pg_param params[] = {pg_int8((int64_t)slice), pg_int4((int32_t)size), pg_bytea(sums)};
     auto_result struct pg_result *r = NULL;
-    return retry_read(meta, CALL("SELECT * FROM tarn_1.repair_sums($1,$2,$3)", params), &r, e);
+    return retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.repair_sums($1,$2,$3)", params), &r, e);
 }
 
 enum rc ledger_position(struct meta *meta, char out[LEDGER_POSITION_BYTES], struct err *e)
@@ -236,7 +237,7 @@ enum rc ledger_mirrors_behind(struct meta *meta, const char *position, uint64_t 
 {
     struct pg_param params[] = {pg_text(position)};
     auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.gc_mirrors_behind($1)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.gc_mirrors_behind($1)", params), &r, e))
         return e->code;
     *count = (uint64_t)pg_rows(r);
     if (*count > 0)

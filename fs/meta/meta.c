@@ -42,6 +42,7 @@ static void formats_free(struct format_version *list)
 static void destroy(struct meta *meta)
 {
     conn_pool_deinit(&meta->conns);
+    lane_pool_deinit(&meta->lanes);
     usage_deinit(&meta->usage);
     id_range_deinit(&meta->inodes);
     id_range_deinit(&meta->slices);
@@ -78,6 +79,7 @@ static enum rc create(struct meta **out, const struct meta_options *options, str
         return err_fail(e, RC_NO_SPACE, "out of memory");
     lock_init(&meta->lock, LOCK_META_POOL);
     lane_session_init(&meta->session);
+    lane_pool_init(&meta->lanes);
     id_range_init(&meta->inodes, "nextInode", INODE_STEP);
     id_range_init(&meta->slices, "nextChunk", SLICE_STEP);
     enum rc rc = fill_options(meta, options, e);
@@ -182,12 +184,13 @@ static enum rc connect_first(struct meta *meta, struct err *e)
     const uint64_t deadline_ms = clock_deadline(meta->connect_timeout_ms);
     const struct pg_options options = {.url = meta->url, .application = meta->application};
     struct conn *conn;
-    if (conn_take(&meta->conns, deadline_ms, &conn, e))
+    bool is_unopened; /* it is: the first of all */
+    if (conn_take(&meta->conns, false, deadline_ms, &conn, &is_unopened, e))
         return e->code;
     enum rc rc = pg_open(&conn->pg, &options, deadline_ms, e);
     if (!rc)
         rc = read_volume(meta, conn->pg, deadline_ms, e);
-    conn_give(&meta->conns, conn);
+    conn_give(&meta->conns, conn, false);
     return rc;
 }
 

@@ -1,11 +1,11 @@
 /*
  * meta - the handle on a volume's metadata: connections, lanes, the session, retries.
  *
- * A mutation takes a lane (a connection with a numbered row in tarn.slot), sends one call and waits
- * for its COMMIT. When the answer is lost the same op is sent again on a new connection, and the
- * slot row says whether it had arrived; so UNCERTAIN never leaves this module while the deadline
- * lasts. Reads take any connection. Both wait for a restarting server until the deadline of the
- * call, then fail with RC_UNAVAILABLE.
+ * A mutation takes a lane (a numbered row in tarn.slot), sends one call and waits for its COMMIT.
+ * When the answer is lost the same op is sent again on a new connection, and the slot row says
+ * whether it had arrived; so UNCERTAIN never leaves this module while the deadline lasts. Reads and
+ * mutations take any connection, and share one when all are busy. Both wait for a restarting server
+ * until the deadline of the call, then fail with RC_UNAVAILABLE.
  *
  * Threads   any, between open and close
  * Blocking  every verb waits for PostgreSQL: workers and FUSE threads only
@@ -26,7 +26,7 @@ struct meta;
 struct meta_options {
     const char *url;             /* postgres://…; the password may come from META_PASSWORD */
     const char *application;     /* application_name: "tarn mount" */
-    unsigned max_conns;          /* connections and so lanes at most; 0: 4 */
+    unsigned max_conns;          /* connections at most; 0: 4 */
     uint64_t timeout_ms;         /* patience of one call through restarts; 0: 60 000 */
     uint64_t connect_timeout_ms; /* of the first connection, which is not retried; 0: 10 000 */
     bool is_read_only;           /* open no session, refuse mutations with EROFS */

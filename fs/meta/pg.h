@@ -4,7 +4,7 @@
  * The only module that knows libpq, and the only table from SQLSTATE to enum rc. Secrets never
  * appear in an error's text.
  *
- * Threads   one connection, one thread at a time
+ * Threads   pg_call_shared(): any number at once; the rest: one thread at a time
  * Blocking  every call waits for the server until its deadline
  */
 #ifndef FS_META_PG_H
@@ -66,6 +66,24 @@ MUST_CHECK enum rc pg_call(struct pg *pg, const char *sql, const struct pg_param
                            int param_count, uint64_t deadline_ms, struct pg_result **out,
                            struct err *e);
 
+/* What the server said of a failure: "" without one. Never a password. */
+#define PG_SQLSTATE_BYTES 6
+#define PG_MESSAGE_BYTES  512
+struct pg_words {
+    char sqlstate[PG_SQLSTATE_BYTES];
+    char message[PG_MESSAGE_BYTES];
+};
+
+/*
+ * The same beside other calls on the same connection: all are sent at once, and answered in the
+ * order of their sending, each in a transaction of its own. A failure of one leaves the others
+ * alone; a loss of the connection, or a deadline that passes, ends all (the others as UNCERTAIN).
+ * *words is the caller's.
+ */
+MUST_CHECK enum rc pg_call_shared(struct pg *pg, const char *sql, const struct pg_param *params,
+                                  int param_count, uint64_t deadline_ms, struct pg_result **out,
+                                  struct pg_words *words, struct err *e);
+
 /* Run a script of statements without parameters (schema installation, DDL). */
 MUST_CHECK enum rc pg_script(struct pg *pg, const char *sql, uint64_t deadline_ms, struct err *e);
 
@@ -87,7 +105,7 @@ const char *pg_get_text(const struct pg_result *result, int row, int column);
 MUST_CHECK enum rc pg_get_int8_array(const struct pg_result *result, int row, int column,
                                      int64_t **out, size_t *count, struct err *e);
 
-/* The SQLSTATE of the last failure on this connection, "" if none. */
+/* The SQLSTATE of the last failure of pg_open(), pg_call() or pg_script(), "" if none. */
 const char *pg_sqlstate(const struct pg *pg);
 /* The server's message of the last failure, verbatim (never a password), "" if none. */
 const char *pg_message(const struct pg *pg);

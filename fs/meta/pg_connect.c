@@ -1,9 +1,11 @@
 #include "fs/meta/pg_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/base/clock.h"
 #include "fs/base/log.h"
@@ -151,7 +153,10 @@ static enum rc connect_to(struct pg *pg, const struct pg_options *options, uint6
 
     PQsetErrorVerbosity(pg->conn, PQERRORS_DEFAULT);
     if (PQsetnonblocking(pg->conn, 1) != 0)
-        return pg_lost(pg, PG_NOT_SENT, e);
+        return pg_lost(pg, PG_NOT_SENT, &pg->words, e);
+    pg->socket = fcntl(PQsocket(pg->conn), F_DUPFD_CLOEXEC, 0);
+    if (pg->socket < 0)
+        return err_os(e, errno, "could not duplicate a descriptor");
     return RC_OK;
 }
 
@@ -161,6 +166,9 @@ enum rc pg_open(struct pg **out, const struct pg_options *options, uint64_t dead
     struct pg *pg = calloc(1, sizeof(*pg));
     if (!pg)
         return err_fail(e, RC_NO_SPACE, "out of memory");
+    pg->socket = -1;
+    pg->last_link = &pg->first;
+    lock_init(&pg->lock, LOCK_META_CONN);
     if (connect_to(pg, options, deadline_ms, e)) {
         pg_close(&pg);
         return e->code;
@@ -174,11 +182,14 @@ void pg_close(struct pg **pg)
     if (!*pg)
         return;
     PQfinish((*pg)->conn);
+    if ((*pg)->socket >= 0)
+        close((*pg)->socket);
+    lock_deinit(&(*pg)->lock);
     free(*pg);
     *pg = NULL;
 }
 
 bool pg_is_open(const struct pg *pg)
 {
-    return pg && pg->conn && PQstatus(pg->conn) == CONNECTION_OK;
+    return pg && !atomic_load(&pg->is_lost);
 }

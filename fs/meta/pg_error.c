@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* A row stands for every SQLSTATE that begins with prefix; the first match counts. */
 struct sqlstate_row {
@@ -85,37 +86,43 @@ static void copy_line(char *to, size_t to_bytes, const char *line, size_t size)
     (void)snprintf(to, to_bytes, "%.*s", (int)(size < to_bytes ? size : to_bytes - 1), line);
 }
 
-static void remember(struct pg *pg, const char *sqlstate, const char *message)
+static void remember(struct pg_words *words, const char *sqlstate, const char *message)
 {
-    (void)snprintf(pg->sqlstate, sizeof(pg->sqlstate), "%s", sqlstate ? sqlstate : "");
-    copy_line(pg->message, sizeof(pg->message), message, strcspn(message, "\n"));
+    (void)snprintf(words->sqlstate, sizeof(words->sqlstate), "%s", sqlstate ? sqlstate : "");
+    copy_line(words->message, sizeof(words->message), message, strcspn(message, "\n"));
 }
 
-enum rc pg_fail(struct pg *pg, const PGresult *result, enum pg_phase phase, struct err *e)
+enum rc pg_fail(struct pg *pg, const PGresult *result, enum pg_phase phase, struct pg_words *words,
+                struct err *e)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     if (!sqlstate)
-        return pg_lost(pg, phase, e);
+        return pg_lost(pg, phase, words, e);
 
     const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    remember(pg, sqlstate, primary ? primary : "no message");
+    remember(words, sqlstate, primary ? primary : "no message");
     int posix;
-    enum rc code = pg_rc(pg->sqlstate, phase, &posix);
+    enum rc code = pg_rc(words->sqlstate, phase, &posix);
     if (code == RC_REFUSED)
-        return err_refused(e, posix, "PostgreSQL refused: %s", pg->message);
-    return err_fail(e, code, "PostgreSQL says: %s (SQLSTATE %s)", pg->message, pg->sqlstate);
+        return err_refused(e, posix, "PostgreSQL refused: %s", words->message);
+    return err_fail(e, code, "PostgreSQL says: %s (SQLSTATE %s)", words->message, words->sqlstate);
 }
 
-enum rc pg_lost(struct pg *pg, enum pg_phase phase, struct err *e)
+void pg_give_up(struct pg *pg)
 {
-    if (!pg->sqlstate[0]) /* else the server said before what became of the call, and that counts */
-        remember(pg, "", pg->conn ? PQerrorMessage(pg->conn) : "not connected");
-    PQfinish(pg->conn);
-    pg->conn = NULL;
+    if (!atomic_exchange(&pg->is_lost, true) && pg->socket >= 0)
+        (void)shutdown(pg->socket, SHUT_RDWR);
+}
+
+enum rc pg_lost(struct pg *pg, enum pg_phase phase, struct pg_words *words, struct err *e)
+{
+    if (!words->sqlstate[0]) /* else the server said before what became of it, and that counts */
+        remember(words, "", pg->conn ? PQerrorMessage(pg->conn) : "not connected");
+    pg_give_up(pg);
     if (phase == PG_NOT_SENT)
-        return err_fail(e, RC_UNAVAILABLE, "no connection to PostgreSQL: %s", pg->message);
+        return err_fail(e, RC_UNAVAILABLE, "no connection to PostgreSQL: %s", words->message);
     return err_fail(e, RC_UNCERTAIN, "lost the connection to PostgreSQL before its answer: %s",
-                    pg->message);
+                    words->message);
 }
 
 /* Put **** over the password wherever it stands in text. */
@@ -144,15 +151,16 @@ static const char *find_sqlstate(const char *line, size_t size)
  * libpq tells several hosts and attempts apart by lines. The last line with an SQLSTATE is the
  * server's word; else the first line says why nobody was reached.
  */
-static void read_connect_text(struct pg *pg, const char *text)
+static void read_connect_text(struct pg_words *words, const char *text)
 {
-    remember(pg, NULL, text);
+    remember(words, NULL, text);
     for (const char *line = text; *line;) {
         size_t size = strcspn(line, "\n");
         const char *code = find_sqlstate(line, size);
         if (code) {
-            (void)snprintf(pg->sqlstate, sizeof(pg->sqlstate), "%.5s", code);
-            copy_line(pg->message, sizeof(pg->message), code + 7, size - (size_t)(code + 7 - line));
+            (void)snprintf(words->sqlstate, sizeof(words->sqlstate), "%.5s", code);
+            copy_line(words->message, sizeof(words->message), code + 7,
+                      size - (size_t)(code + 7 - line));
         }
         line += size + (line[size] == '\n');
     }
@@ -160,24 +168,25 @@ static void read_connect_text(struct pg *pg, const char *text)
 
 enum rc pg_connect_failed(struct pg *pg, struct err *e)
 {
-    read_connect_text(pg, PQerrorMessage(pg->conn));
-    scrub(pg->message, PQpass(pg->conn));
+    struct pg_words *words = &pg->words;
+    read_connect_text(words, PQerrorMessage(pg->conn));
+    scrub(words->message, PQpass(pg->conn));
 
     int posix = 0;
-    enum rc code = pg->sqlstate[0] ? pg_rc(pg->sqlstate, PG_NOT_SENT, &posix) : RC_UNAVAILABLE;
+    enum rc code =
+        words->sqlstate[0] ? pg_rc(words->sqlstate, PG_NOT_SENT, &posix) : RC_UNAVAILABLE;
     if (PQconnectionNeedsPassword(pg->conn))
         code = RC_DENIED;
-    PQfinish(pg->conn);
-    pg->conn = NULL;
-    return err_fail(e, code, "could not connect to PostgreSQL: %s", pg->message);
+    pg_give_up(pg);
+    return err_fail(e, code, "could not connect to PostgreSQL: %s", words->message);
 }
 
 const char *pg_sqlstate(const struct pg *pg)
 {
-    return pg->sqlstate;
+    return pg->words.sqlstate;
 }
 
 const char *pg_message(const struct pg *pg)
 {
-    return pg->message;
+    return pg->words.message;
 }

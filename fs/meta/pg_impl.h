@@ -7,19 +7,26 @@
 #define FS_META_PG_IMPL_H
 
 #include <libpq-fe.h>
+#include <stdatomic.h>
 
+#include "fs/base/lock.h"
 #include "fs/meta/pg.h"
 
 #define PG_STATEMENTS_MAX 128
-#define PG_SQLSTATE_BYTES 6
-#define PG_MESSAGE_BYTES  512
+
+struct flight; /* a call on its way, see pg.c */
 
 struct pg {
-    PGconn *conn; /* NULL once it is known to be lost */
-    char sqlstate[PG_SQLSTATE_BYTES];
-    char message[PG_MESSAGE_BYTES];
+    PGconn *conn;          /* NULL: was never connected */
+    int socket;            /* a second descriptor, which libpq does not close under who polls it */
+    atomic_bool is_lost;   /* nothing is sent or read any more */
+    struct pg_words words; /* of the last pg_call() or pg_script() */
 
-    /* Statement i is prepared under the name "t<first_name + i>". */
+    struct lock lock;                  /* guards the rest, and conn once it is connected */
+    struct flight *first, **last_link; /* in the order of their sending */
+    bool is_receiving;                 /* somebody waits for the socket on behalf of all */
+
+    /* Statement i (NULL: free) is prepared, or about to be, under the name "t<first_name + i>". */
     const char *statements[PG_STATEMENTS_MAX];
     unsigned statement_count;
     unsigned first_name;
@@ -42,11 +49,16 @@ enum pg_phase {
 /* The only table from SQLSTATE to enum rc. *posix is set with RC_REFUSED. */
 enum rc pg_rc(const char *sqlstate, enum pg_phase phase, int *posix);
 
-/* Fail with a server's error: remembers SQLSTATE and message, returns the code of pg_rc(). */
-enum rc pg_fail(struct pg *pg, const PGresult *result, enum pg_phase phase, struct err *e);
+/* Fail with a server's error: fills *words, returns the code of pg_rc(); as pg_lost() without one.
+ */
+enum rc pg_fail(struct pg *pg, const PGresult *result, enum pg_phase phase, struct pg_words *words,
+                struct err *e);
 
-/* Close after a loss or a time-out, and fail: UNAVAILABLE if nothing was sent, else UNCERTAIN. */
-enum rc pg_lost(struct pg *pg, enum pg_phase phase, struct err *e);
+/* The connection is lost. Fail: UNAVAILABLE if nothing was sent, else UNCERTAIN. */
+enum rc pg_lost(struct pg *pg, enum pg_phase phase, struct pg_words *words, struct err *e);
+
+/* Let nobody use the connection any more, and wake who waits for its socket. */
+void pg_give_up(struct pg *pg);
 
 /* Fail to connect: libpq keeps the SQLSTATE of a refused start-up in its text only. */
 enum rc pg_connect_failed(struct pg *pg, struct err *e);

@@ -27,7 +27,7 @@ enum rc meta_quota_set(struct meta *meta, enum quota_type type, uint64_t key, in
 {
     struct pg_param params[] = {pg_int4((int32_t)type), pg_int8((int64_t)key),
                                 limit_param(max_space), limit_param(max_inodes)};
-    return change(meta, CALL("SELECT * FROM tarn_1.quota_set($1,$2,$3,$4)", params),
+    return change(meta, CALL_LONG("SELECT * FROM tarn_1.quota_set($1,$2,$3,$4)", params),
                   "setting the quota", key, e);
 }
 
@@ -41,7 +41,7 @@ enum rc meta_quota_delete(struct meta *meta, enum quota_type type, uint64_t key,
 enum rc meta_quota_repair(struct meta *meta, enum quota_type type, uint64_t key, struct err *e)
 {
     struct pg_param params[] = {pg_int4((int32_t)type), pg_int8((int64_t)key)};
-    return change(meta, CALL("SELECT * FROM tarn_1.quota_repair($1,$2)", params),
+    return change(meta, CALL_LONG("SELECT * FROM tarn_1.quota_repair($1,$2)", params),
                   "repairing the quota", key, e);
 }
 
@@ -79,7 +79,7 @@ enum rc meta_quotas(struct meta *meta, enum quota_type type, uint64_t key, quota
     struct pg_param params[] = {is_any ? pg_null(OID_INT4) : pg_int4((int32_t)type),
                                 is_any ? pg_null(OID_INT8) : pg_int8((int64_t)key)};
     auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.quotas($1,$2)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.quotas($1,$2)", params), &r, e))
         return err_note(e, "could not read the quotas");
     return visit_rows(r, visit, arg, e);
 }
@@ -89,7 +89,7 @@ enum rc meta_quota_counts(struct meta *meta, enum quota_type type, uint64_t key,
 {
     struct pg_param params[] = {pg_int4((int32_t)type), pg_int8((int64_t)key)};
     auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.quota_counts($1,$2)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.quota_counts($1,$2)", params), &r, e))
         return err_note(e, "could not count what the quotas are about");
     return visit_rows(r, visit, arg, e);
 }

@@ -32,11 +32,11 @@ static bool is_transient(enum rc rc)
  * are installed anew (no such function or schema, or an internal "cache lookup failed"). What is
  * still so after a few tries is no race.
  */
-static bool is_passing(const struct pg *pg)
+static bool is_passing(const struct pg_words *words)
 {
     static const char *const states[] = {"23505", "42883", "3F000", "XX000"};
-    for (size_t i = 0; pg && i < sizeof(states) / sizeof(states[0]); i++)
-        if (strcmp(pg_sqlstate(pg), states[i]) == 0)
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+        if (strcmp(words->sqlstate, states[i]) == 0)
             return true;
     return false;
 }
@@ -50,6 +50,7 @@ static uint64_t pause_ms(unsigned tries)
     return full / 2 + hash_u64(clock_us()) % (full / 2 + 1);
 }
 
+/* conn is the caller's alone. */
 static enum rc reconnect(struct meta *meta, struct conn *conn, uint64_t deadline_ms, struct err *e)
 {
     pg_close(&conn->pg);
@@ -70,16 +71,36 @@ static enum rc not_here(struct err *e)
     return e->code;
 }
 
-static enum rc attempt(struct meta *meta, struct conn *conn, const struct call *call,
-                       uint64_t deadline_ms, struct pg_result **out, struct err *e)
+static enum rc send_call(struct meta *meta, struct conn *conn, const struct call *call,
+                         uint64_t deadline_ms, struct pg_result **out, struct pg_words *words,
+                         struct err *e)
 {
-    if (!pg_is_open(conn->pg) && reconnect(meta, conn, deadline_ms, e))
-        return not_here(e);
     atomic_fetch_add_explicit(&meta->exchanges, 1, memory_order_relaxed);
     metric_add(&exchanges, 1);
     const uint64_t began_us = clock_us();
-    enum rc rc = pg_call(conn->pg, call->sql, call->params, call->count, deadline_ms, out, e);
+    enum rc rc =
+        pg_call_shared(conn->pg, call->sql, call->params, call->count, deadline_ms, out, words, e);
     metric_observe_us(&call_time, clock_us() - began_us);
+    return rc;
+}
+
+static enum rc attempt(struct meta *meta, const struct call *call, uint64_t deadline_ms,
+                       struct pg_result **out, struct pg_words *words, struct err *e)
+{
+    struct conn *conn;
+    bool is_unopened;
+    *words = (struct pg_words){.sqlstate = ""};
+    enum rc rc = conn_take(&meta->conns, call->is_long, deadline_ms, &conn, &is_unopened, e);
+    if (rc)
+        return rc;
+    if (is_unopened) {
+        rc = reconnect(meta, conn, deadline_ms, e) ? not_here(e) : RC_OK;
+        if (!rc)
+            conn_opened(&meta->conns, conn, call->is_long);
+    }
+    if (!rc)
+        rc = send_call(meta, conn, call, deadline_ms, out, words, e);
+    conn_give(&meta->conns, conn, call->is_long);
     return rc;
 }
 
@@ -94,20 +115,20 @@ static enum rc give_up(struct err *e)
  * Make the call until it has a definite outcome or the deadline has passed. *is_uncertain is set
  * once an attempt may have been carried out unseen, and left alone otherwise.
  */
-static enum rc insist(struct meta *meta, struct conn *conn, const struct call *call,
-                      uint64_t deadline_ms, bool *is_uncertain, struct pg_result **out,
-                      struct err *e)
+static enum rc insist(struct meta *meta, const struct call *call, uint64_t deadline_ms,
+                      bool *is_uncertain, struct pg_result **out, struct err *e)
 {
+    struct pg_words words;
     unsigned races = 0; /* lost connections before leave a race all its tries */
     for (unsigned tries = 0;; tries++) {
-        enum rc rc = attempt(meta, conn, call, deadline_ms, out, e);
+        enum rc rc = attempt(meta, call, deadline_ms, out, &words, e);
         if (rc == RC_UNCERTAIN || rc == RC_TIMEOUT)
             *is_uncertain = true;
         if (rc == RC_TIMEOUT)
             return give_up(e);
         if (rc == RC_OK)
             *e = ERR_INIT; /* what went wrong before is over */
-        bool is_race = rc && races < PASSING_TRIES && is_passing(conn->pg);
+        bool is_race = rc && races < PASSING_TRIES && is_passing(&words);
         races += is_race;
         if (!is_transient(rc) && !is_race)
             return rc ? not_here(e) : RC_OK;
@@ -125,14 +146,8 @@ static enum rc insist(struct meta *meta, struct conn *conn, const struct call *c
 enum rc retry_read(struct meta *meta, const struct call *call, struct pg_result **out,
                    struct err *e)
 {
-    const uint64_t deadline_ms = clock_deadline(meta->timeout_ms);
-    struct conn *conn;
-    if (conn_take(&meta->conns, deadline_ms, &conn, e))
-        return e->code;
     bool is_uncertain = false; /* of no interest: nothing was changed */
-    enum rc rc = insist(meta, conn, call, deadline_ms, &is_uncertain, out, e);
-    conn_give(&meta->conns, conn);
-    return rc;
+    return insist(meta, call, clock_deadline(meta->timeout_ms), &is_uncertain, out, e);
 }
 
 /* Was the answer that the session is over? Then the operation was not carried out. */
@@ -155,14 +170,13 @@ static enum rc fenced(struct meta *meta, const struct lane *lane, struct pg_resu
  * attempt leaves the lane uncertain, also a definite failure of a later attempt: that one says
  * nothing about the earlier.
  */
-static enum rc send_op(struct meta *meta, struct conn *conn, struct lane *lane,
-                       const struct call *call, uint64_t deadline_ms, struct pg_result **out,
-                       struct err *e)
+static enum rc send_op(struct meta *meta, struct lane *lane, const struct call *call,
+                       uint64_t deadline_ms, struct pg_result **out, struct err *e)
 {
     call->params[0] = pg_int8((int64_t)lane->sid);
     call->params[1] = pg_int4(lane->number);
     call->params[2] = pg_int8(lane->op + 1);
-    enum rc rc = insist(meta, conn, call, deadline_ms, &lane->is_uncertain, out, e);
+    enum rc rc = insist(meta, call, deadline_ms, &lane->is_uncertain, out, e);
     if (rc)
         return rc;
     if (is_fenced(*out))
@@ -184,19 +198,20 @@ static enum rc check_writable(const struct meta *meta, struct err *e)
     return RC_OK;
 }
 
-/* Through the connection's lane, which goes over into *doubt when it becomes uncertain. */
-static enum rc send_doubted(struct meta *meta, struct conn *conn, struct lane *doubt,
-                            const struct call *call, uint64_t deadline_ms, struct pg_result **out,
-                            struct err *e)
+/* Through a free lane, which goes over into *doubt when it becomes uncertain. */
+static enum rc send_in_free_lane(struct meta *meta, struct lane *doubt, const struct call *call,
+                                 uint64_t deadline_ms, struct pg_result **out, struct err *e)
 {
-    if (doubt->is_uncertain)
-        return send_op(meta, conn, doubt, call, deadline_ms, out, e);
-    enum rc rc = lane_settle(&conn->lane, &meta->session, e);
-    if (rc)
-        return rc;
-    rc = send_op(meta, conn, &conn->lane, call, deadline_ms, out, e);
-    if (rc)
-        *doubt = conn->lane;
+    struct lane *lane;
+    if (lane_take(&meta->lanes, deadline_ms, &lane, e))
+        return e->code;
+    enum rc rc = lane_settle(lane, &meta->session, e);
+    if (!rc) {
+        rc = send_op(meta, lane, call, deadline_ms, out, e);
+        if (rc)
+            *doubt = *lane;
+    }
+    lane_give(&meta->lanes, lane);
     return rc;
 }
 
@@ -204,12 +219,11 @@ enum rc retry_doubted(struct meta *meta, struct lane *doubt, const struct call *
                       struct pg_result **out, struct err *e)
 {
     const uint64_t deadline_ms = clock_deadline(meta->timeout_ms);
-    struct conn *conn;
-    if (check_writable(meta, e) || conn_take(&meta->conns, deadline_ms, &conn, e))
+    if (check_writable(meta, e))
         return e->code;
-    enum rc rc = send_doubted(meta, conn, doubt, call, deadline_ms, out, e);
-    conn_give(&meta->conns, conn);
-    return rc;
+    if (doubt->is_uncertain)
+        return send_op(meta, doubt, call, deadline_ms, out, e);
+    return send_in_free_lane(meta, doubt, call, deadline_ms, out, e);
 }
 
 enum rc retry_mutation(struct meta *meta, const struct call *call, struct pg_result **out,
@@ -223,12 +237,7 @@ enum rc retry_in_lane(struct meta *meta, struct lane *lane, const struct call *c
                       struct pg_result **out, struct err *e)
 {
     const uint64_t deadline_ms = clock_deadline(meta->timeout_ms);
-    struct conn *conn;
-    if (check_writable(meta, e) || conn_take(&meta->conns, deadline_ms, &conn, e))
+    if (check_writable(meta, e) || (!lane->is_uncertain && lane_settle(lane, &meta->session, e)))
         return e->code;
-    enum rc rc = lane->is_uncertain ? RC_OK : lane_settle(lane, &meta->session, e);
-    if (!rc)
-        rc = send_op(meta, conn, lane, call, deadline_ms, out, e);
-    conn_give(&meta->conns, conn);
-    return rc;
+    return send_op(meta, lane, call, deadline_ms, out, e);
 }

@@ -19,9 +19,13 @@ struct call {
     const char *sql;
     struct pg_param *params;
     int count;
+    bool is_long; /* may take seconds: nobody is to wait behind it */
 };
 
-#define CALL(text, array) (&(struct call){(text), (array), (int)(sizeof(array) / sizeof(*(array)))})
+#define CALL(text, array)                                                                          \
+    (&(struct call){(text), (array), (int)(sizeof(array) / sizeof(*(array))), false})
+#define CALL_LONG(text, array)                                                                     \
+    (&(struct call){(text), (array), (int)(sizeof(array) / sizeof(*(array))), true})
 
 /* A mutation's first three parameters; retry_mutation() puts session, lane and op there. */
 #define CALL_LANE                                                                                  \

@@ -49,7 +49,7 @@ static enum rc ask(struct meta *meta, const struct call *call, struct meta_statf
 enum rc meta_statfs(struct meta *meta, struct meta_statfs *out, struct err *e)
 {
     auto_result struct pg_result *answer = NULL;
-    const struct call call = {"SELECT * FROM tarn_1.statfs()", NULL, 0};
+    const struct call call = {"SELECT * FROM tarn_1.statfs()", NULL, 0, false};
     return ask(meta, &call, out, &answer, e);
 }
 

@@ -83,7 +83,8 @@ enum rc meta_rmr(struct meta *meta, const struct meta_rmr *what, const struct me
         opened,
     };
     auto_result struct pg_result *answer = NULL;
-    struct call *call = CALL("SELECT * FROM tarn_1.rmr($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)", params);
+    struct call *call =
+        CALL_LONG("SELECT * FROM tarn_1.rmr($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)", params);
     if (retry_mutation(meta, call, &answer, e))
         return err_note(e, "rmr of inode %llu", (unsigned long long)what->dir);
     reply_usage(meta, answer);
@@ -111,7 +112,8 @@ enum rc meta_rmr_file(struct meta *meta, const struct meta_rmr *what, struct byt
         gids,
         opened,
     };
-    struct call *call = CALL("SELECT * FROM tarn_1.rmr_file($1,$2,$3,$4,$5,$6,$7,$8,$9)", params);
+    struct call *call =
+        CALL_LONG("SELECT * FROM tarn_1.rmr_file($1,$2,$3,$4,$5,$6,$7,$8,$9)", params);
     return reply_mutation(meta, call, "rmr", what->parent, out, e);
 }
 
@@ -140,7 +142,7 @@ enum rc meta_clone(struct meta *meta, const struct meta_clone *what, const struc
         pg_int8((int64_t)what->inodes),
     };
     struct call *call =
-        CALL("SELECT * FROM tarn_1.clone($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)", params);
+        CALL_LONG("SELECT * FROM tarn_1.clone($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)", params);
     return reply_mutation(meta, call, "clone", what->src, out, e);
 }
 
@@ -191,7 +193,7 @@ enum rc meta_clone_entries(struct meta *meta, ino_num src, ino_num dst,
     };
     auto_result struct pg_result *answer = NULL;
     struct call *call =
-        CALL("SELECT * FROM tarn_1.clone_entries($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)", params);
+        CALL_LONG("SELECT * FROM tarn_1.clone_entries($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)", params);
     if (retry_mutation(meta, call, &answer, e))
         return err_note(e, "clone of inode %llu", (unsigned long long)src);
     reply_usage(meta, answer);
@@ -206,7 +208,7 @@ enum rc meta_attach(struct meta *meta, ino_num ino, ino_num parent, struct bytes
 {
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)ino), pg_int8((int64_t)parent),
                                 pg_bytea(name)};
-    struct call *call = CALL("SELECT * FROM tarn_1.attach($1,$2,$3,$4,$5,$6)", params);
+    struct call *call = CALL_LONG("SELECT * FROM tarn_1.attach($1,$2,$3,$4,$5,$6)", params);
     return reply_mutation(meta, call, "attach", ino, NULL, e);
 }
 
@@ -240,7 +242,7 @@ enum rc meta_tree_sums(struct meta *meta, const ino_num *dirs, size_t count, boo
     if (inos_param(&scratch, dirs, count, &params[0], e))
         return e->code;
     auto_result struct pg_result *answer = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.tree_sums($1,$2)", params), &answer, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.tree_sums($1,$2)", params), &answer, e))
         return err_note(e, "could not add up %zu directories", count);
     for (int row = 0; row < pg_rows(answer); row++)
         if (visit_sums(answer, row, visit, arg, e))
@@ -255,7 +257,7 @@ enum rc meta_paths(struct meta *meta, ino_num ino, uint32_t limit, meta_path_vis
 {
     struct pg_param params[] = {pg_int8((int64_t)ino), pg_int4((int32_t)limit)};
     auto_result struct pg_result *answer = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.paths($1,$2)", params), &answer, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.paths($1,$2)", params), &answer, e))
         return err_note(e, "paths of inode %llu", (unsigned long long)ino);
     const int path = pg_column(answer, "path");
     for (int row = 0; row < pg_rows(answer); row++)
@@ -283,7 +285,7 @@ enum rc meta_locks(struct meta *meta, ino_num ino, meta_lock_visit visit, void *
 {
     struct pg_param params[] = {pg_int8((int64_t)ino)};
     auto_result struct pg_result *answer = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.locks_of($1)", params), &answer, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.locks_of($1)", params), &answer, e))
         return err_note(e, "locks of inode %llu", (unsigned long long)ino);
     const int kind = pg_column(answer, "kind"), records = pg_column(answer, "records");
     for (int row = 0; row < pg_rows(answer); row++) {

@@ -64,8 +64,8 @@ enum rc meta_job_begin(struct meta *meta, const char *job, const char *gate, int
                        const char *runner, bool *is_ours, struct err *e)
 {
     struct pg_param params[] = {pg_text(job), pg_text(gate), pg_int8(every_s), pg_text(runner)};
-    return ask_bool(meta, CALL("SELECT * FROM tarn_1.job_begin($1,$2,$3,$4)", params), "job_begin",
-                    "is_ours", is_ours, e);
+    return ask_bool(meta, CALL_LONG("SELECT * FROM tarn_1.job_begin($1,$2,$3,$4)", params),
+                    "job_begin", "is_ours", is_ours, e);
 }
 
 enum rc meta_job_end(struct meta *meta, const char *job, const char *runner, bool is_ok,
@@ -74,20 +74,21 @@ enum rc meta_job_end(struct meta *meta, const char *job, const char *runner, boo
     auto_result struct pg_result *answer = NULL;
     struct pg_param params[] = {pg_text(job), pg_text(runner), pg_bool(is_ok),
                                 pg_int8((int64_t)items), pg_text(note)};
-    return ask(meta, CALL("SELECT tarn_1.job_end($1,$2,$3,$4,$5)", params), "job_end", &answer, e);
+    return ask(meta, CALL_LONG("SELECT tarn_1.job_end($1,$2,$3,$4,$5)", params), "job_end", &answer,
+               e);
 }
 
 enum rc meta_keep_window_set(struct meta *meta, int64_t seconds, struct err *e)
 {
     auto_result struct pg_result *answer = NULL;
     struct pg_param params[] = {pg_int8(seconds)};
-    return ask(meta, CALL("SELECT tarn_1.keep_window_set($1)", params), "keep_window_set", &answer,
-               e);
+    return ask(meta, CALL_LONG("SELECT tarn_1.keep_window_set($1)", params), "keep_window_set",
+               &answer, e);
 }
 
 enum rc meta_followers(struct meta *meta, meta_follower_visit visit, void *arg, struct err *e)
 {
-    const struct call call = {"SELECT * FROM tarn_1.followers_watch()", NULL, 0};
+    const struct call call = {"SELECT * FROM tarn_1.followers_watch()", NULL, 0, true};
     auto_result struct pg_result *r = NULL;
     if (retry_read(meta, &call, &r, e))
         return err_note(e, "followers_watch");
@@ -104,7 +105,7 @@ enum rc meta_followers(struct meta *meta, meta_follower_visit visit, void *arg, 
 
 enum rc meta_upkeep_status(struct meta *meta, struct buf *out, struct err *e)
 {
-    const struct call call = {"SELECT * FROM tarn_1.upkeep_status()", NULL, 0};
+    const struct call call = {"SELECT * FROM tarn_1.upkeep_status()", NULL, 0, true};
     auto_result struct pg_result *answer = NULL;
     if (ask(meta, &call, "upkeep_status", &answer, e))
         return e->code;
@@ -118,20 +119,20 @@ enum rc meta_stale_sessions(struct meta *meta, int32_t limit, struct number_list
                             struct err *e)
 {
     struct pg_param params[] = {pg_int4(limit)};
-    return ask_list(meta, CALL("SELECT * FROM tarn_1.stale_sessions($1)", params), "stale_sessions",
-                    "sid", out, e);
+    return ask_list(meta, CALL_LONG("SELECT * FROM tarn_1.stale_sessions($1)", params),
+                    "stale_sessions", "sid", out, e);
 }
 
 enum rc meta_session_reap(struct meta *meta, uint64_t sid, bool *is_reaped, struct err *e)
 {
     struct pg_param params[] = {pg_int8((int64_t)sid)};
-    return ask_bool(meta, CALL("SELECT * FROM tarn_1.session_reap($1)", params), "session_reap",
-                    "is_reaped", is_reaped, e);
+    return ask_bool(meta, CALL_LONG("SELECT * FROM tarn_1.session_reap($1)", params),
+                    "session_reap", "is_reaped", is_reaped, e);
 }
 
 enum rc meta_orphan_lanes(struct meta *meta, uint64_t *lanes, struct err *e)
 {
-    const struct call call = {"SELECT * FROM tarn_1.orphan_lanes()", NULL, 0};
+    const struct call call = {"SELECT * FROM tarn_1.orphan_lanes()", NULL, 0, true};
     return ask_number(meta, &call, "orphan_lanes", "lanes", lanes, e);
 }
 
@@ -141,8 +142,8 @@ enum rc meta_dying_files(struct meta *meta, int64_t older_s, ino_num after, int3
                          struct number_list *out, struct err *e)
 {
     struct pg_param params[] = {pg_int8(older_s), pg_int8((int64_t)after), pg_int4(limit)};
-    return ask_list(meta, CALL("SELECT * FROM tarn_1.dying_files($1,$2,$3)", params), "dying_files",
-                    "ino", out, e);
+    return ask_list(meta, CALL_LONG("SELECT * FROM tarn_1.dying_files($1,$2,$3)", params),
+                    "dying_files", "ino", out, e);
 }
 
 enum rc meta_chunks_drop(struct meta *meta, ino_num ino, int32_t limit, uint32_t *chunks,
@@ -151,7 +152,7 @@ enum rc meta_chunks_drop(struct meta *meta, ino_num ino, int32_t limit, uint32_t
     auto_result struct pg_result *answer = NULL;
     struct pg_param params[] = {pg_int8((int64_t)meta_session_id(meta)), pg_int8((int64_t)ino),
                                 pg_int4(limit)};
-    if (ask(meta, CALL("SELECT * FROM tarn_1.chunks_drop($1,$2,$3)", params), "chunks_drop",
+    if (ask(meta, CALL_LONG("SELECT * FROM tarn_1.chunks_drop($1,$2,$3)", params), "chunks_drop",
             &answer, e) ||
         reply_check(answer, "chunks_drop", ino, e))
         return e->code;
@@ -163,8 +164,8 @@ enum rc meta_chunks_drop(struct meta *meta, ino_num ino, int32_t limit, uint32_t
 enum rc meta_doomed_scan(struct meta *meta, int32_t limit, uint64_t *found, struct err *e)
 {
     struct pg_param params[] = {pg_int4(limit)};
-    return ask_number(meta, CALL("SELECT * FROM tarn_1.doomed_scan($1)", params), "doomed_scan",
-                      "found", found, e);
+    return ask_number(meta, CALL_LONG("SELECT * FROM tarn_1.doomed_scan($1)", params),
+                      "doomed_scan", "found", found, e);
 }
 
 enum rc meta_doomed_take(struct meta *meta, int32_t limit, int32_t lease_s,
@@ -174,7 +175,7 @@ enum rc meta_doomed_take(struct meta *meta, int32_t limit, int32_t lease_s,
     struct pg_param params[] = {pg_int4(limit), pg_int4(lease_s)};
     *out = NULL;
     *count = 0;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.doomed_take($1,$2)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.doomed_take($1,$2)", params), &r, e))
         return err_note(e, "doomed_take");
     const size_t rows = (size_t)pg_rows(r);
     struct meta_doomed *list = calloc(rows ? rows : 1, sizeof(*list));
@@ -197,8 +198,8 @@ enum rc meta_doomed_done(struct meta *meta, const int64_t *slices, size_t count,
     struct pg_param params[1];
     if (pg_int8_array(&scratch, slices, count, &params[0], e))
         return e->code;
-    return ask_number(meta, CALL("SELECT * FROM tarn_1.doomed_done($1)", params), "doomed_done",
-                      "removed", removed, e);
+    return ask_number(meta, CALL_LONG("SELECT * FROM tarn_1.doomed_done($1)", params),
+                      "doomed_done", "removed", removed, e);
 }
 
 enum rc meta_doomed_left(struct meta *meta, const int64_t *slices, size_t count, int32_t pause_s,
@@ -210,7 +211,8 @@ enum rc meta_doomed_left(struct meta *meta, const int64_t *slices, size_t count,
     struct pg_param params[] = {{0}, pg_int4(pause_s)};
     if (pg_int8_array(&scratch, slices, count, &params[0], e))
         return e->code;
-    return ask(meta, CALL("SELECT tarn_1.doomed_left($1,$2)", params), "doomed_left", &answer, e);
+    return ask(meta, CALL_LONG("SELECT tarn_1.doomed_left($1,$2)", params), "doomed_left", &answer,
+               e);
 }
 
 enum rc meta_sums_sweep(struct meta *meta, uint64_t *at, int32_t count, uint64_t *removed,
@@ -218,7 +220,8 @@ enum rc meta_sums_sweep(struct meta *meta, uint64_t *at, int32_t count, uint64_t
 {
     auto_result struct pg_result *answer = NULL;
     struct pg_param params[] = {pg_int8((int64_t)*at), pg_int4(count)};
-    if (ask(meta, CALL("SELECT * FROM tarn_1.sums_sweep($1,$2)", params), "sums_sweep", &answer, e))
+    if (ask(meta, CALL_LONG("SELECT * FROM tarn_1.sums_sweep($1,$2)", params), "sums_sweep",
+            &answer, e))
         return e->code;
     *at = (uint64_t)pg_get_int8(answer, 0, pg_column(answer, "next"));
     *removed = (uint64_t)pg_get_int8(answer, 0, pg_column(answer, "removed"));
@@ -231,7 +234,7 @@ enum rc meta_delayed_expire(struct meta *meta, int32_t limit, uint64_t *expired,
 {
     auto_result struct pg_result *answer = NULL;
     struct pg_param params[] = {pg_int4(limit)};
-    if (ask(meta, CALL("SELECT * FROM tarn_1.delayed_expire($1)", params), "delayed_expire",
+    if (ask(meta, CALL_LONG("SELECT * FROM tarn_1.delayed_expire($1)", params), "delayed_expire",
             &answer, e))
         return e->code;
     *expired = (uint64_t)pg_get_int4(answer, 0, pg_column(answer, "expired"));
@@ -240,7 +243,7 @@ enum rc meta_delayed_expire(struct meta *meta, int32_t limit, uint64_t *expired,
 
 enum rc meta_trash_due(struct meta *meta, struct number_list *out, struct err *e)
 {
-    const struct call call = {"SELECT * FROM tarn_1.trash_due()", NULL, 0};
+    const struct call call = {"SELECT * FROM tarn_1.trash_due()", NULL, 0, true};
     return ask_list(meta, &call, "trash_due", "ino", out, e);
 }
 
@@ -250,7 +253,7 @@ static enum rc purge(struct meta *meta, const char *sql, ino_num root, int32_t l
 {
     auto_result struct pg_result *answer = NULL;
     struct pg_param params[] = {pg_int8((int64_t)root), pg_int4(limit)};
-    if (ask(meta, CALL(sql, params), "purge", &answer, e))
+    if (ask(meta, CALL_LONG(sql, params), "purge", &answer, e))
         return e->code;
     *removed = (uint64_t)pg_get_int4(answer, 0, pg_column(answer, "removed"));
     *is_empty = pg_get_bool(answer, 0, pg_column(answer, "is_empty"));
@@ -267,7 +270,7 @@ enum rc meta_trash_hour_drop(struct meta *meta, ino_num hour, struct err *e)
 {
     bool is_dropped; /* else somebody was quicker, or has put something in */
     struct pg_param params[] = {pg_int8((int64_t)hour)};
-    return ask_bool(meta, CALL("SELECT * FROM tarn_1.trash_hour_drop($1)", params),
+    return ask_bool(meta, CALL_LONG("SELECT * FROM tarn_1.trash_hour_drop($1)", params),
                     "trash_hour_drop", "is_dropped", &is_dropped, e);
 }
 
@@ -275,8 +278,8 @@ enum rc meta_detached_due(struct meta *meta, int64_t older_s, int32_t limit,
                           struct number_list *out, struct err *e)
 {
     struct pg_param params[] = {pg_int8(older_s), pg_int4(limit)};
-    return ask_list(meta, CALL("SELECT * FROM tarn_1.detached_due($1,$2)", params), "detached_due",
-                    "ino", out, e);
+    return ask_list(meta, CALL_LONG("SELECT * FROM tarn_1.detached_due($1,$2)", params),
+                    "detached_due", "ino", out, e);
 }
 
 enum rc meta_detached_purge(struct meta *meta, ino_num root, int32_t limit, uint64_t *removed,
@@ -290,14 +293,14 @@ enum rc meta_detached_drop(struct meta *meta, ino_num root, struct err *e)
 {
     bool is_dropped;
     struct pg_param params[] = {pg_int8((int64_t)root)};
-    return ask_bool(meta, CALL("SELECT * FROM tarn_1.detached_drop($1)", params), "detached_drop",
-                    "is_dropped", &is_dropped, e);
+    return ask_bool(meta, CALL_LONG("SELECT * FROM tarn_1.detached_drop($1)", params),
+                    "detached_drop", "is_dropped", &is_dropped, e);
 }
 
 enum rc meta_change_log_expire(struct meta *meta, int32_t limit, uint64_t *expired, struct err *e)
 {
     struct pg_param params[] = {pg_int4(limit)};
-    return ask_number(meta, CALL("SELECT * FROM tarn_1.change_log_expire($1)", params),
+    return ask_number(meta, CALL_LONG("SELECT * FROM tarn_1.change_log_expire($1)", params),
                       "change_log_expire", "expired", expired, e);
 }
 
@@ -324,7 +327,7 @@ enum rc meta_dir_stats_differ(struct meta *meta, uint64_t *at, int32_t count,
     *out = NULL;
     *found = 0;
     *at = 0;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.dir_stats_differ($1,$2)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.dir_stats_differ($1,$2)", params), &r, e))
         return err_note(e, "dir_stats_differ");
     const int rows = pg_rows(r);
     struct meta_drift *list = calloc((size_t)rows + 1, sizeof(*list));
@@ -350,7 +353,8 @@ enum rc meta_dir_stats_mend(struct meta *meta, const struct meta_drift *drift, b
         pg_int8(drift->counted.length),  pg_int8(drift->counted.space),
         pg_int8(drift->counted.entries),
     };
-    return ask_bool(meta, CALL("SELECT * FROM tarn_1.dir_stats_mend($1,$2,$3,$4,$5,$6,$7)", params),
+    return ask_bool(meta,
+                    CALL_LONG("SELECT * FROM tarn_1.dir_stats_mend($1,$2,$3,$4,$5,$6,$7)", params),
                     "dir_stats_mend", "is_mended", is_mended, e);
 }
 
@@ -371,7 +375,7 @@ enum rc meta_chunk_records(struct meta *meta, ino_num ino, uint32_t indx, int32_
     buf_init(&out->sums, RECORDS_BYTES_MAX);
     out->total = 0;
     out->begun = 0;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.chunk_records($1,$2,$3)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.chunk_records($1,$2,$3)", params), &r, e))
         return err_note(e, "chunk_records");
     if (pg_rows(r) == 0)
         return RC_OK;
@@ -399,7 +403,8 @@ enum rc meta_compact(struct meta *meta, const struct meta_compaction *what, bool
         pg_int4((int32_t)what->size), pg_bytea((struct bytes){sums, (size_t)what->sums_count * 4}),
         pg_int8(what->begun),
     };
-    return ask_bool(meta, CALL("SELECT * FROM tarn_1.compact($1,$2,$3,$4,$5,$6,$7,$8,$9)", params),
+    return ask_bool(meta,
+                    CALL_LONG("SELECT * FROM tarn_1.compact($1,$2,$3,$4,$5,$6,$7,$8,$9)", params),
                     "compact", "is_done", is_done, e);
 }
 
@@ -407,7 +412,8 @@ enum rc meta_slice_wasted(struct meta *meta, uint64_t id, uint32_t size, struct 
 {
     auto_result struct pg_result *answer = NULL;
     struct pg_param params[] = {pg_int8((int64_t)id), pg_int4((int32_t)size)};
-    return ask(meta, CALL("SELECT tarn_1.slice_wasted($1,$2)", params), "slice_wasted", &answer, e);
+    return ask(meta, CALL_LONG("SELECT tarn_1.slice_wasted($1,$2)", params), "slice_wasted",
+               &answer, e);
 }
 
 enum rc meta_crowded_chunks(struct meta *meta, uint64_t *at, int32_t count, int32_t least,
@@ -418,7 +424,7 @@ enum rc meta_crowded_chunks(struct meta *meta, uint64_t *at, int32_t count, int3
     *out = NULL;
     *found = 0;
     *at = 0;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.crowded_chunks($1,$2,$3)", params), &r, e))
+    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.crowded_chunks($1,$2,$3)", params), &r, e))
         return err_note(e, "crowded_chunks");
     const size_t rows = (size_t)pg_rows(r);
     struct meta_chunk *list = calloc(rows ? rows : 1, sizeof(*list));

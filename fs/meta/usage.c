@@ -240,7 +240,7 @@ static enum rc send_batch(struct usage *usage, struct meta *meta, struct err *e)
         return e->code;
 
     auto_result struct pg_result *answer = NULL;
-    struct call *call = CALL("SELECT * FROM tarn_1.usage_flush($1,$2,$3,$4)", params);
+    struct call *call = CALL_LONG("SELECT * FROM tarn_1.usage_flush($1,$2,$3,$4)", params);
     if (retry_in_lane(meta, &usage->lane, call, &answer, e))
         return e->code;
     int refusal = pg_get_int4(answer, 0, pg_column(answer, "err"));
