@@ -46,23 +46,42 @@ static bool is_dot(const struct dir_entry *entry)
            (entry->name_size == 1 || (entry->name_size == 2 && entry->name[1] == '.'));
 }
 
-/* Append one entry; the bytes it takes, more than room when it does not fit. */
-static size_t add_entry(fuse_req_t req, char *at, size_t room, const struct dir_entry *entry,
-                        bool plus, uint64_t next_offset)
+/* The kernel may believe an entry for as long as if it had come when it was asked for. */
+static void make_older(struct fuse_entry_param *param, double seconds)
 {
+    param->attr_timeout -= seconds;
+    param->entry_timeout -= seconds;
+    if (param->entry_timeout < 0)
+        param->entry_timeout = 0;
+}
+
+/* An entry, and what readdir says with it. */
+struct listed {
+    const struct dir_entry *entry;
+    uint64_t age_ms, next_offset;
+};
+
+/* Append one entry; the bytes it takes, more than room when it does not fit. */
+static size_t add_entry(fuse_req_t req, char *at, size_t room, const struct listed *listed,
+                        bool plus)
+{
+    const struct dir_entry *entry = listed->entry;
+    const off_t next_offset = (off_t)listed->next_offset;
     char name[META_NAME_MAX + 1];
     memcpy(name, entry->name, entry->name_size);
     name[entry->name_size] = '\0';
     if (!plus) {
         const struct stat st = {.st_ino = entry->attr.ino,
                                 .st_mode = reply_type_bits(entry->attr.type)};
-        return fuse_add_direntry(req, at, room, name, &st, (off_t)next_offset);
+        return fuse_add_direntry(req, at, room, name, &st, next_offset);
     }
     struct fuse_entry_param param = mount_entry(mount_of(req), &entry->attr);
-    /* "." and "..", and entries whose inode is missing, take no reference in the kernel. */
-    if (is_dot(entry) || !entry->has_attr)
+    make_older(&param, (double)listed->age_ms / 1000);
+    /* "." and "..", what is too old, and what has lost its inode, take no reference in the kernel.
+     */
+    if (is_dot(entry) || !entry->has_attr || param.attr_timeout < 0)
         param.ino = 0;
-    return fuse_add_direntry_plus(req, at, room, name, &param, (off_t)next_offset);
+    return fuse_add_direntry_plus(req, at, room, name, &param, next_offset);
 }
 
 static void list_entries(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -78,9 +97,9 @@ static void list_entries(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    for (uint64_t offset = (uint64_t)off, next;; offset = next) {
-        const struct dir_entry *entry;
-        if (vfs_readdir(dir_of(fi), offset, plus, &entry, &next, &e)) {
+    struct listed at;
+    for (uint64_t offset = (uint64_t)off;; offset = at.next_offset) {
+        if (vfs_readdir(dir_of(fi), offset, plus, &at.entry, &at.age_ms, &at.next_offset, &e)) {
             /* What was gathered is given first; the error comes with the next call. */
             if (used == 0) {
                 mount_reply_err(req, &e, "readdir", ino);
@@ -88,9 +107,9 @@ static void list_entries(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
             }
             break;
         }
-        if (!entry)
+        if (!at.entry)
             break;
-        size_t need = add_entry(req, page + used, size - used, entry, plus, next);
+        size_t need = add_entry(req, page + used, size - used, &at, plus);
         if (need > size - used)
             break;
         used += need;

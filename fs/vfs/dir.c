@@ -6,13 +6,14 @@
  */
 #include <string.h>
 
+#include "fs/base/clock.h"
 #include "fs/vfs/atime.h"
 #include "fs/vfs/inode.h"
 #include "fs/vfs/names.h"
 
 enum {
-    FIRST_PAGE = 128, /* most directories are small */
-    WHOLE_PAGE = 1024,
+    FIRST_PAGE = 256,  /* most directories are small */
+    WHOLE_PAGE = 4096, /* 1.7 MB: a far server is asked seldom, and memory is bounded */
     DOTS = 2,
     PAGES_HELD = 2,
 };
@@ -26,6 +27,7 @@ struct page_mark {
 
 struct page {
     uint64_t start;
+    uint64_t asked_ms;
     uint32_t count;
     bool is_last;
     struct dir_entry *entries; /* NULL: no page */
@@ -161,8 +163,8 @@ static enum rc fetch_page(struct vfs_dir *d, const struct page_mark *mark, bool 
 {
     const uint32_t wanted = mark->start == DOTS ? FIRST_PAGE : WHOLE_PAGE;
     const struct bytes after = {mark->after, mark->after_size};
-    __attribute__((cleanup(page_cleanup))) struct page page = {.start = mark->start,
-                                                               .count = wanted};
+    __attribute__((cleanup(page_cleanup))) struct page page = {
+        .start = mark->start, .asked_ms = clock_ms(), .count = wanted};
     page.entries = malloc(wanted * sizeof(*page.entries));
     if (!page.entries)
         return err_fail(e, RC_NO_SPACE, "could not allocate a page of a directory");
@@ -207,9 +209,11 @@ static enum rc give_dots(struct vfs_dir *d, uint64_t position, const struct dir_
 }
 
 enum rc vfs_readdir(struct vfs_dir *d, uint64_t offset, bool with_attr,
-                    const struct dir_entry **out, uint64_t *next_offset, struct err *e)
+                    const struct dir_entry **out, uint64_t *age_ms, uint64_t *next_offset,
+                    struct err *e)
 {
     *out = NULL;
+    *age_ms = 0;
     *next_offset = offset + 1;
     if (offset < DOTS)
         return give_dots(d, offset, out, e);
@@ -221,6 +225,7 @@ enum rc vfs_readdir(struct vfs_dir *d, uint64_t offset, bool with_attr,
             return rc;
         page = page_with(d, offset);
     }
+    *age_ms = clock_ms() - page->asked_ms;
     if (offset - page->start < page->count)
         *out = &page->entries[offset - page->start];
     return RC_OK;

@@ -134,11 +134,12 @@ void vfs_release(struct vfs_file **file);
 MUST_CHECK enum rc vfs_opendir(struct vfs *vfs, ino_num ino, struct vfs_dir **out, struct err *e);
 /*
  * The entry at position offset (0, then each entry's next_offset), "." and ".." first. *out is
- * borrowed until the next call on the handle; NULL at the end. Stable under concurrent change: an
- * entry that exists throughout is seen exactly once.
+ * borrowed until the next call on the handle; NULL at the end. *age_ms: how long ago it was asked
+ * for. Stable under concurrent change: an entry that exists throughout is seen exactly once.
  */
 MUST_CHECK enum rc vfs_readdir(struct vfs_dir *dir, uint64_t offset, bool with_attr,
-                               const struct dir_entry **out, uint64_t *next_offset, struct err *e);
+                               const struct dir_entry **out, uint64_t *age_ms,
+                               uint64_t *next_offset, struct err *e);
 void vfs_releasedir(struct vfs_dir **dir);
 
 /* Call notify(ino) when the kernel's cached data and attributes of ino must go; set once at start.

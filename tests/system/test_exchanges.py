@@ -261,7 +261,7 @@ def test_a_directory_of_a_thousand_is_read_in_few_pages(counted):
     counted.age()
     calls = counted.run(lambda: sum(1 for entry in os.scandir(top)))
     pages = [verb for verb in verbs(calls) if verb == "readdir"]
-    assert 1 <= len(pages) <= 4, f"{len(pages)} pages for 1000 names"
+    assert 1 <= len(pages) <= 2, f"{len(pages)} pages for 1000 names"
     assert len(calls) <= len(pages) + 2, f"more than the pages: {verbs(calls)}"
 
 

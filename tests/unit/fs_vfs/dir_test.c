@@ -61,7 +61,9 @@ static int number_at(struct vfs_dir *dir, uint64_t offset, uint64_t *next)
     struct err e = ERR_INIT;
     const struct dir_entry *entry = NULL;
     char name[256];
-    CHECK_OK(vfs_readdir(dir, offset, true, &entry, next, &e), &e);
+    uint64_t age_ms = 0;
+    CHECK_OK(vfs_readdir(dir, offset, true, &entry, &age_ms, next, &e), &e);
+    CHECK(age_ms < 600000);
     if (!entry)
         return -1;
     if (entry->name[0] == '.')
