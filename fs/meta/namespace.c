@@ -184,7 +184,10 @@ enum rc meta_rmdir(struct meta *meta, ino_num parent, struct bytes name, uint32_
         return e->code;
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)parent), pg_bytea(name), pg_int8(uid)};
     struct call *call = CALL("SELECT * FROM tarn_1.rmdir($1,$2,$3,$4,$5,$6)", params);
-    return reply_mutation(meta, call, "rmdir", parent, out, e);
+    if (reply_mutation(meta, call, "rmdir", parent, out, e))
+        return e->code;
+    usage_forget(&meta->usage, out->ino);
+    return RC_OK;
 }
 
 enum rc meta_rename(struct meta *meta, ino_num parent, struct bytes name, ino_num new_parent,

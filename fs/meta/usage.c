@@ -100,6 +100,12 @@ void usage_add(struct usage *usage, const int64_t *deltas, size_t count)
         add_quadruple_locked(usage, deltas + i);
 }
 
+void usage_forget(struct usage *usage, uint64_t dir)
+{
+    LOCK_SCOPE(&usage->lock);
+    free(map64_remove(usage->pending[USAGE_DIR], dir));
+}
+
 void usage_pending(struct usage *usage, int64_t *space, int64_t *inodes)
 {
     LOCK_SCOPE(&usage->lock);

@@ -54,6 +54,10 @@ void usage_deinit(struct usage *usage);
  */
 void usage_add(struct usage *usage, const int64_t *deltas, size_t count);
 
+/* A directory was removed, and its statistics with it: what is pending for it must not be counted
+ * should it come back from the trash. */
+void usage_forget(struct usage *usage, uint64_t dir);
+
 void usage_pending(struct usage *usage, int64_t *space, int64_t *inodes);
 
 /* Send everything gathered so far. On failure it is kept and sent with the next flush. */

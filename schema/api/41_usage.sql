@@ -17,10 +17,28 @@ BEGIN
     END IF;
 END $$;
 
--- Make the missing statistics of a directory by counting. What has been committed is in them
--- already, the change that led here too. One in the trash has lost its row for good: late changes
--- of its last second must not count against a new one.
-CREATE FUNCTION tarn_1.recount(_dir int8) RETURNS void
+-- Whether _dir lies in the trash at any depth: in its hour, or in a tree that `restore` put together
+-- there. The walk is bounded, for there may be a cycle.
+CREATE FUNCTION tarn_1.is_thrown_away(_dir int8) RETURNS bool
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    _at int8 := _dir;
+BEGIN
+    FOR _i IN 1 .. 10000 LOOP
+        EXIT WHEN _at IS NULL OR _at <= 1;
+        _at := (SELECT parent FROM public.jfs_node WHERE inode = _at);
+        IF _at > tarn_1.trash() THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END $$;
+
+-- Make the missing statistics of a directory by counting; whether there are any now that were not. What
+-- has been committed is in them already, the change that led here too. One in the trash has lost its
+-- row for good: late changes of its last second must not count against a new one, nor may what
+-- `restore` moves into it, and brings in later, be counted before.
+CREATE FUNCTION tarn_1.recount(_dir int8) RETURNS bool
 LANGUAGE plpgsql AS $$
 DECLARE
     _s public.jfs_dir_stats;
@@ -30,14 +48,15 @@ BEGIN
            coalesce(sum(CASE n.type WHEN 1 THEN tarn_1.space(n.length) ELSE 4096 END), 0), count(*)
       FROM public.jfs_edge AS e JOIN public.jfs_node AS n ON n.inode = e.inode
      WHERE e.parent = _dir
-    HAVING EXISTS (SELECT FROM public.jfs_node AS d
-                    WHERE d.inode = _dir AND d.type = 2 AND d.parent <= tarn_1.trash())
+    HAVING EXISTS (SELECT FROM public.jfs_node AS d WHERE d.inode = _dir AND d.type = 2)
+           AND NOT tarn_1.is_thrown_away(_dir)
         ON CONFLICT (inode) DO NOTHING
     RETURNING * INTO _s;
-    IF FOUND AND (tarn_1.flags()).change_log THEN
+    IF _s.inode IS NOT NULL AND (tarn_1.flags()).change_log THEN
         PERFORM tarn_1.log_change(0, 0, format('DIRSTAT(%s,%s,%s,%s)', _dir, _s.data_length,
                                                _s.used_space, _s.used_inodes));
     END IF;
+    RETURN _s.inode IS NOT NULL;
 END $$;
 
 CREATE FUNCTION tarn_1.count_dirs(_usage int8[]) RETURNS void

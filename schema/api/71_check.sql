@@ -723,8 +723,7 @@ BEGIN
                    AND (n.inode = 1 OR n.inode < tarn_1.trash() AND n.parent < tarn_1.trash())
                    AND NOT EXISTS (SELECT FROM public.jfs_dir_stats s WHERE s.inode = n.inode)
                  ORDER BY n.inode LOOP
-        PERFORM tarn_1.recount(_dir);
-        filled := filled + 1;
+        filled := filled + tarn_1.recount(_dir)::int4;
     END LOOP;
     last := CASE WHEN cardinality(_page) = _limit THEN _page[_limit] END;
     RETURN NEXT;

@@ -427,6 +427,28 @@ def test_root_takes_things_out_of_the_trash(s):
     assert s.lookup(11, b"f").ino == 10
 
 
+def test_what_is_put_together_in_the_trash_is_counted_once(s):
+    """A late change of the remover comes between a restore and what the restore brings in."""
+    ok(s.mkdir(ROOT, b"top", 10))
+    ok(s.mkdir(10, b"d", 11))
+    ok(s.create(11, b"f", 12))
+    late = [0, 0, 11, 0, -4096, -1]
+    assert ok(s.unlink(11, b"f")).usage[2:6] == late[2:]
+    ok(s.rmdir(10, b"d"))
+    ok(s.rmdir(ROOT, b"top"))
+    grave = hour(s)
+    ok(s.rename(grave, b"10-11-d", 10, b"d", NOREPLACE | RESTORE))
+    gained = ok(s.rename(grave, b"11-12-f", 11, b"f", NOREPLACE | RESTORE)).usage
+    ok(s.change("usage_flush", late))
+    ok(s.change("usage_flush", gained))
+    assert s.volume.query("SELECT inode FROM jfs_dir_stats WHERE inode IN (10, 11)") == [], (
+        "two directories above it one was thrown away")
+    ok(s.rename(grave, b"1-10-top", ROOT, b"top", NOREPLACE | RESTORE))
+    assert [s.read("recount", ino).recount for ino in (10, 11, 10)] == [True, True, False]
+    assert s.volume.query("SELECT inode, used_space, used_inodes FROM jfs_dir_stats"
+                          " WHERE inode IN (10, 11) ORDER BY 1") == [(10, 4096, 1), (11, 4096, 1)]
+
+
 # ------------------------------------------------------------------- unlink and rmdir: no trash
 
 def test_unlink_without_trash_leaves_the_data_to_delfile(bare):

@@ -34,6 +34,22 @@ TEST("usage adds up for the volume and for each directory")
     usage_deinit(&usage);
 }
 
+TEST("what was gathered for a removed directory is forgotten, and nothing else")
+{
+    struct usage usage;
+    struct err e = ERR_INIT;
+    CHECK_OK(usage_init(&usage, &e), &e);
+    usage_add(&usage, (const int64_t[]){4096, 1, 10, 0, 4096, 1, 11, 0, 4096, 1, -3, 10, 8192, 2},
+              14);
+    usage_forget(&usage, 10);
+    usage_forget(&usage, 12);
+    CHECK(map64_get(usage.pending[USAGE_DIR], 10) == NULL);
+    CHECK_EQ(sum_of(usage.pending[USAGE_DIR], 11)->inodes, 1);
+    CHECK_EQ(sum_of(usage.pending[USAGE_QUOTA], 10)->inodes, 2);
+    check_pending(&usage, 4096, 1);
+    usage_deinit(&usage);
+}
+
 TEST("owners and quotas are kept apart from directories, and from each other")
 {
     struct usage usage;
