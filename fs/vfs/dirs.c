@@ -112,6 +112,15 @@ static int64_t microseconds(struct timespec t)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
+/* As tarn_1.next_ctime(): the time of a change grows with every change. */
+static struct timespec next_ctime(struct timespec old, struct timespec now)
+{
+    const int64_t least_us = microseconds(old) + 1;
+    if (microseconds(now) >= least_us)
+        return now;
+    return (struct timespec){least_us / 1000000, least_us % 1000000 * 1000};
+}
+
 /* As touch_directory() does it. False: the answer and the change do not go together. */
 static bool touch(struct node_attr *attr, struct timespec when, int links)
 {
@@ -120,7 +129,8 @@ static bool touch(struct node_attr *attr, struct timespec when, int links)
         return false;
     if (links == 0 && age_us < FRESH_US)
         return true;
-    attr->mtime = attr->ctime = when;
+    attr->mtime = when;
+    attr->ctime = next_ctime(attr->ctime, when);
     attr->nlink = (uint32_t)((int64_t)attr->nlink + links);
     return true;
 }

@@ -72,7 +72,8 @@ CREATE FUNCTION tarn_1.touch_directory(_dir int8, _links int4, _now int8) RETURN
 LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE public.jfs_node
-       SET nlink = nlink + _links, mtime = _now, ctime = _now, mtimensec = 0, ctimensec = 0
+       SET nlink = nlink + _links, mtime = _now, ctime = tarn_1.next_ctime(ctime, _now),
+           mtimensec = 0, ctimensec = 0
      WHERE inode = _dir AND inode < tarn_1.trash()
        AND (_links <> 0 OR tarn_1.is_stale(mtime, _now));
 END $$;

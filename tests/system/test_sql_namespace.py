@@ -334,6 +334,17 @@ def test_the_number_of_an_hour_continues_the_counter(s):
     assert hour(s) == TRASH_INODE + 1048577
 
 
+def test_ctime_of_a_directory_grows_also_after_a_clock_that_was_ahead(s):
+    """A mount tells late answers from new ones by it."""
+    ahead = 1 << 52
+    s.volume.db.execute("UPDATE jfs_node SET ctime = %s, mtime = 1 WHERE inode = %s", [ahead, ROOT])
+    ok(s.mkdir(ROOT, b"d", 10))
+    made = s.read("getattr", ROOT)
+    assert made.ctime == ahead + 1 and 1 < made.mtime < ahead
+    ok(s.rmdir(ROOT, b"d"))
+    assert s.read("getattr", ROOT).ctime == ahead + 2
+
+
 def test_rmdir_buries_the_directory(s):
     ok(s.mkdir(ROOT, b"d", 10))
     s.volume.db.execute("INSERT INTO jfs_dir_quota VALUES (10, 1, 1, 0, 0)")

@@ -62,6 +62,24 @@ TEST("times younger than 100 ms are left alone, unless a sub-directory came or w
     dirs_close(&d);
 }
 
+TEST("the time of a change grows with every change, also from one by a clock that was ahead")
+{
+    const struct node_attr ahead = {
+        .ino = 7, .type = NODE_DIRECTORY, .nlink = 2, .mtime = {100, 0}, .ctime = {200, 999999000}};
+    struct dirs *d;
+    struct err e = ERR_INIT;
+    struct node_attr attr;
+    CHECK_OK(dirs_open(&d, FOREVER_MS, &e), &e);
+    dirs_learn(d, dirs_asking(d), &ahead);
+    dirs_begin(d, 7);
+    dirs_changed(d, 7, (struct timespec){150, 0}, 1);
+    CHECK(owed(d, &attr));
+    CHECK_EQ(attr.mtime.tv_sec, 150);
+    CHECK_EQ(attr.ctime.tv_sec, 201);
+    CHECK_EQ(attr.ctime.tv_nsec, 0);
+    dirs_close(&d);
+}
+
 TEST("an answer that a change may have overtaken is not kept")
 {
     struct dirs *d;
