@@ -12,6 +12,12 @@
  * to know, and gets no answer here. Not kept are answers that a change may have overtaken, and
  * directories in which something was done whose effect is not known.
  *
+ * So stat(2) of a directory may leave out, for the rest of the timeout, what another client did in
+ * it (a link less for its mkdir), also just after a change of our own. That is the promise of
+ * close-to-open: names and contents are asked for, attributes are right as of at most a timeout
+ * ago. To forget the answer when links changed would cost an exchange for every mkdir and rmdir,
+ * and would not narrow the promise: without a change of ours the kernel does not ask at all.
+ *
  * A bounded table, indexed by a hash of the directory. Inodes are numbered as in the volume.
  *
  * Threads any · Blocking never

@@ -73,6 +73,7 @@ MUST_CHECK enum rc vfs_getattr(struct vfs *vfs, ino_num ino, struct node_attr *o
 /*
  * The attributes of a directory that the kernel asks for because this mount has just changed a name
  * in it, to be believed for *valid_ms. Without an exchange; false: vfs_getattr() must be asked.
+ * They hold our own changes, and those of others up to an attribute timeout ago (dirs.h).
  */
 bool vfs_getattr_owed(struct vfs *vfs, ino_num ino, struct node_attr *out, uint64_t *valid_ms);
 MUST_CHECK enum rc vfs_setattr(struct vfs *vfs, const struct meta_setattr *what,
