@@ -310,6 +310,12 @@ enum rc meta_write(struct meta *meta, ino_num ino, const struct meta_written *sl
     return reply_doubted(meta, doubt, call, "write", ino, out, e);
 }
 
+void meta_write_given_up(struct meta *meta, struct lane *doubt)
+{
+    doubts_add(&meta->doubts, doubt);
+    *doubt = (struct lane){.sid = 0};
+}
+
 enum rc meta_release(struct meta *meta, ino_num ino, struct err *e)
 {
     struct pg_param params[] = {CALL_LANE, pg_int8((int64_t)ino)};

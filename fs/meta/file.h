@@ -80,6 +80,8 @@ struct meta_written {
 MUST_CHECK enum rc meta_write(struct meta *meta, ino_num ino, const struct meta_written *slices,
                               size_t count, struct timespec mtime, bool kill_suid,
                               struct lane *doubt, struct node_attr *out, struct err *e);
+/* There will be no next call: find out later, and count what was committed. *doubt is settled. */
+void meta_write_given_up(struct meta *meta, struct lane *doubt);
 
 /* The last handle here of an inode that was unlinked while open: let it go. */
 MUST_CHECK enum rc meta_release(struct meta *meta, ino_num ino, struct err *e);

@@ -8,6 +8,7 @@
 
 #include "fs/base/lock.h"
 #include "fs/meta/conn_pool.h"
+#include "fs/meta/doubts.h"
 #include "fs/meta/ids.h"
 #include "fs/meta/lane.h"
 #include "fs/meta/meta.h"
@@ -32,6 +33,7 @@ struct meta {
     struct lane_pool lanes;
     struct lane_session session;
     struct usage usage;
+    struct doubts doubts;
     struct id_range inodes, slices;
     _Atomic uint64_t exchanges;
 

@@ -1,6 +1,7 @@
 #include "fs/meta/lock.h"
 
 #include "fs/base/wire.h"
+#include "fs/meta/handle.h"
 #include "fs/meta/reply.h"
 
 #define RECORD_BYTES 24
@@ -55,9 +56,12 @@ static enum rc set_posix(struct meta *meta, const struct meta_lock *lock, struct
     return reply_mutation(meta, call, "setlk", lock->ino, out, e);
 }
 
+/* What was given up must not be done behind this one: a lock after its unlock, or the reverse. */
 enum rc meta_setlk(struct meta *meta, const struct meta_lock *lock, struct node_attr *out,
                    struct err *e)
 {
+    if (doubts_settle(&meta->doubts, meta, e))
+        return e->code;
     return lock->kind == META_FLOCK ? set_flock(meta, lock, out, e) : set_posix(meta, lock, out, e);
 }
 

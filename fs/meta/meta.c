@@ -44,6 +44,7 @@ static void destroy(struct meta *meta)
     conn_pool_deinit(&meta->conns);
     lane_pool_deinit(&meta->lanes);
     usage_deinit(&meta->usage);
+    doubts_deinit(&meta->doubts);
     id_range_deinit(&meta->inodes);
     id_range_deinit(&meta->slices);
     lane_session_deinit(&meta->session);
@@ -80,6 +81,7 @@ static enum rc create(struct meta **out, const struct meta_options *options, str
     lock_init(&meta->lock, LOCK_META_POOL);
     lane_session_init(&meta->session);
     lane_pool_init(&meta->lanes);
+    doubts_init(&meta->doubts);
     id_range_init(&meta->inodes, "nextInode", INODE_STEP);
     id_range_init(&meta->slices, "nextChunk", SLICE_STEP);
     enum rc rc = fill_options(meta, options, e);
@@ -348,7 +350,7 @@ enum rc meta_flush_usage(struct meta *meta, struct err *e)
 {
     if (meta->is_read_only)
         return RC_OK;
-    return usage_flush(&meta->usage, meta, e);
+    return doubts_settle(&meta->doubts, meta, e) ? e->code : usage_flush(&meta->usage, meta, e);
 }
 
 uint64_t meta_exchanges(const struct meta *meta)

@@ -84,7 +84,9 @@ MUST_CHECK enum rc meta_refresh(struct meta *meta, struct meta_vitals *out, stru
 /* Begin the session that follows one that was ended. */
 MUST_CHECK enum rc meta_session_renew(struct meta *meta, struct err *e);
 
-/* Bring the accounting that replies asked for into the database; called each second and at close.
+/*
+ * Bring the accounting that replies asked for into the database, and that of operations whose reply
+ * was lost; called each second and at close.
  */
 MUST_CHECK enum rc meta_flush_usage(struct meta *meta, struct err *e);
 /* The part that is not flushed yet. */

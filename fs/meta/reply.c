@@ -125,8 +125,10 @@ void reply_usage(struct meta *meta, const struct pg_result *answer)
 enum rc reply_mutation(struct meta *meta, const struct call *call, const char *verb, ino_num ino,
                        struct node_attr *out, struct err *e)
 {
-    struct lane given_up = {.sid = 0}; /* nobody asks again */
-    return reply_doubted(meta, &given_up, call, verb, ino, out, e);
+    struct lane given_up = {.sid = 0};
+    enum rc rc = reply_doubted(meta, &given_up, call, verb, ino, out, e);
+    doubts_add(&meta->doubts, &given_up);
+    return rc;
 }
 
 enum rc reply_doubted(struct meta *meta, struct lane *doubt, const struct call *call,

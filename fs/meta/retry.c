@@ -229,8 +229,10 @@ enum rc retry_doubted(struct meta *meta, struct lane *doubt, const struct call *
 enum rc retry_mutation(struct meta *meta, const struct call *call, struct pg_result **out,
                        struct err *e)
 {
-    struct lane given_up = {.sid = 0}; /* nobody asks again */
-    return retry_doubted(meta, &given_up, call, out, e);
+    struct lane given_up = {.sid = 0};
+    enum rc rc = retry_doubted(meta, &given_up, call, out, e);
+    doubts_add(&meta->doubts, &given_up);
+    return rc;
 }
 
 enum rc retry_in_lane(struct meta *meta, struct lane *lane, const struct call *call,

@@ -25,6 +25,7 @@ struct attempt {
     struct lock_file *file;
     struct lock_owner *owner;
     uint64_t fence, grants; /* as they were at its begin */
+    bool was_held;
 };
 
 static enum rc lost(ino_num ino, struct err *e)
@@ -62,21 +63,29 @@ static enum rc begin_try(struct vfs_file *handle, const struct meta_lock *what, 
     a->owner = o;
     a->fence = table->fence;
     a->grants = o->grants;
+    a->was_held = o->is_held;
     return RC_OK;
 }
 
-/* What the outcome says about the owner. An unknown one may have left a lock. */
+/*
+ * What the outcome says about the owner. An unknown one may have left a lock; who had none before
+ * is told that he has none now, so it goes as soon as possible. Else it stays with the others he
+ * has.
+ */
 static void note_outcome_locked(struct attempt *a, const struct meta_lock *what, enum rc rc)
 {
     struct lock_owner *o = a->owner;
     const bool is_sole = o->busy == 0 && o->grants == a->grants;
+    const bool is_unknown = rc && rc != RC_REFUSED && rc != RC_STALE;
 
     if (rc == RC_OK && what->type != META_LOCK_NONE)
         o->grants++;
     if (rc == RC_OK && is_whole(what) && is_sole)
         lock_owner_set_held(o, false);
-    else if (rc == RC_OK ? what->type != META_LOCK_NONE : rc != RC_REFUSED && rc != RC_STALE)
+    else if (rc == RC_OK ? what->type != META_LOCK_NONE : is_unknown)
         lock_owner_set_held(o, true);
+    if (is_unknown && is_sole && !a->was_held)
+        o->is_leaving = true;
     /* An unlock, or a read lock where there was a write lock. */
     if (rc == RC_OK && what->type != META_LOCK_WRITE)
         lock_wake_locked(a->table, a->file);

@@ -17,7 +17,9 @@
  *   state      meaning                              how it ends
  *   held       the database may have locks of it    unlocked as a whole, closed
  *   lost       they ended with the session          closed
- *   leaving    closed, but the unlock failed        tried again until it is done
+ *   leaving    closed, but the unlock failed; or    tried again until it is done
+ *              the answer to its only lock is lost,
+ *              and the program was told a failure
  */
 struct lock_owner {
     enum meta_lock_kind kind;
@@ -88,7 +90,7 @@ void lock_wake_locked(struct lock_table *table, struct lock_file *file);
 
 /* The unlock of everything an owner has. */
 struct meta_lock lock_everything_of(ino_num ino, enum meta_lock_kind kind, uint64_t owner);
-/* Unlock what a closed owner left behind; drops the lock meanwhile. */
+/* Unlock what an owner who is leaving left behind; drops the lock meanwhile. */
 MUST_CHECK enum rc lock_leave_locked(struct lock_table *table, struct lock_file *file,
                                      struct lock_owner *owner, struct err *e);
 
@@ -107,7 +109,7 @@ void lock_table_close(struct lock_table **table);
 
 /* The session ended: everything held is lost. Before the next one begins. */
 void lock_table_fence(struct lock_table *table);
-/* Each second: unlock what could not be unlocked at a close. */
+/* Each second: unlock what nobody counts on and could not be unlocked before. */
 void lock_table_tick(struct lock_table *table);
 /* The last close of a handle: the locks that were taken through it go. */
 void lock_handle_closed(struct vfs_file *handle);

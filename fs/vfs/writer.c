@@ -359,4 +359,5 @@ void writer_discard(struct inode *in)
                   (unsigned long long)bytes, (unsigned long long)in->ino);
     while (in->writer.first)
         commit_remove_locked(in, in->writer.first);
+    meta_write_given_up(in->vfs->meta, &in->writer.doubt);
 }

@@ -106,6 +106,17 @@ BEGIN
     RETURN _reply;
 END $$;
 
+-- Ask about an operation that nobody will send again, under its number: its answer if it was carried
+-- out; else ECANCELED (125), and it never will be, though a copy may still be on its way.
+CREATE FUNCTION tarn_1.lane_void(_sid int8, _lane int4, _op int8) RETURNS tarn.reply
+LANGUAGE plpgsql AS $$
+DECLARE
+    _r tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+BEGIN
+    RETURN CASE WHEN _r.err IS NULL THEN tarn_1.lane_end(_sid, _lane, _op, tarn_1.refuse(125))
+                ELSE _r END;
+END $$;
+
 -- Bytes that a regular file of this length occupies in the accounting: whole 4 KiB, at least one.
 CREATE FUNCTION tarn_1.space(_length int8) RETURNS int8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

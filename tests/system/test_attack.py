@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import struct
 import time
@@ -39,6 +40,42 @@ def test_a_commit_whose_answer_stays_lost_is_found_out_by_the_next_fsync(volume,
         assert mount.path("f").read_bytes() == b"a" * 5000 + b"b" * 5000 + b"c" * 5000
     assert volume.value("SELECT octet_length(slices) / 24 FROM jfs_chunk") == 3
     assert_consistent(volume)
+
+
+def test_what_a_commit_used_is_counted_though_its_answer_stays_lost_to_the_last_close(volume, proxy):
+    with volume.mount("--meta-timeout", "2s", url=volume.url_by(proxy)) as mount:
+        with open(mount.path("f"), "wb", buffering=0) as file:
+            file.write(b"a" * 50000)
+            proxy.lose_answer("tarn_1.write", then_refuse=True)
+            with pytest.raises(OSError):
+                os.fsync(file.fileno())
+            proxy.wait_lost()
+            with contextlib.suppress(OSError):
+                os.close(os.dup(file.fileno()))
+            with contextlib.suppress(OSError):
+                file.close()
+        proxy.accept()
+        wait_for("it is counted", lambda: volume.value(
+            "SELECT value FROM jfs_counter WHERE name = 'usedSpace'") == 13 * 4096, timeout=30)
+    assert volume.value("SELECT length FROM jfs_node WHERE type = 1") == 50000
+    assert_consistent(volume)
+
+
+@pytest.mark.parametrize("may_wait", [False, True], ids=["try", "wait"])
+def test_a_lock_whose_answer_stays_lost_does_not_linger(volume, proxy, may_wait):
+    """The program was told a failure, and goes on with the file open."""
+    with (volume.mount("--meta-timeout", "2s", url=volume.url_by(proxy)) as mount,
+          open(mount.path("f"), "wb", buffering=0) as file):
+        proxy.lose_answer("tarn_1.flock", then_refuse=True)
+        with pytest.raises(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if may_wait else fcntl.LOCK_NB))
+        proxy.wait_lost()
+        assert volume.value("SELECT count(*) FROM jfs_flock") == 1, "nobody knows of it"
+        proxy.accept()
+        wait_for("it is let go", lambda: volume.value("SELECT count(*) FROM jfs_flock") == 0,
+                 timeout=30)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert volume.value("SELECT count(*) FROM jfs_flock") == 1
 
 
 def append(file, letter):

@@ -120,6 +120,37 @@ def test_the_number_of_an_op_given_up_is_never_used_again(site):
         assert lanes == [(1, 2), (2, 1)]
 
 
+def test_what_was_given_up_is_counted_by_the_next_flush(site):
+    with Probe(site.by_proxy, "--timeout-ms", "1500", "--conns", "1") as ask:
+        site.proxy.lose_answer("tarn_1.create(", then_refuse=True)
+        ask.post("create", ROOT, "first", FILE)
+        site.proxy.wait_lost()
+        with pytest.raises(Refused):
+            ask.answer()
+        site.proxy.accept()
+        assert site.nodes()["totalInodes"] == 1 and site.counters()["totalInodes"] == 0
+        for _ in range(2):
+            ask("flush")
+            assert site.counters() == site.nodes()
+
+
+def test_what_was_given_up_on_its_way_is_never_done(site):
+    """The request is stuck behind a lock for longer than anybody waits for it."""
+    with Probe(site.by_proxy, "--timeout-ms", "1500", "--conns", "1") as ask:
+        ino = ask("create", ROOT, "f", FILE)["ino"]
+        with site.cluster.connect(site.database) as blocker:
+            with blocker.transaction():
+                blocker.execute("SELECT FROM jfs_node WHERE inode = %s FOR UPDATE", [ino])
+                with pytest.raises(Refused):
+                    ask("unlink", ROOT, "f", 0)
+                ask("flush")
+        wait_for("the request ends", lambda: not site.query(
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%unlink%%' AND state = 'active'"
+            " AND pid <> pg_backend_pid()"))
+        assert ask("lookup", ROOT, "f")["ino"] == ino
+        assert site.counters() == site.nodes()
+
+
 def test_a_request_held_on_its_way_does_nothing_after_its_op_was_carried_out(site):
     """The first copy of a request is stuck behind a lock while the second one arrives."""
     with Probe(site.by_proxy, "--conns", "1") as ask:

@@ -255,6 +255,21 @@ TEST("a lock that could not be unlocked at a close is unlocked later")
     end();
 }
 
+TEST("a lock whose answer was lost is let go, unless its owner had one before")
+{
+    for (int had_one = 0; had_one <= 1; had_one++) {
+        begin();
+        if (had_one)
+            CHECK_EQ(try(META_FLOCK, META_LOCK_READ, 1), 0);
+        atomic_store(&world_lock.loses_answer, true);
+        CHECK(try(META_FLOCK, META_LOCK_WRITE, 1) != EAGAIN);
+        CHECK_EQ(try(META_FLOCK, META_LOCK_WRITE, 2), EAGAIN);
+        lock_table_tick(mounted.vfs->locks);
+        CHECK_EQ(try(META_FLOCK, META_LOCK_WRITE, 2), had_one ? EAGAIN : 0);
+        end();
+    }
+}
+
 TEST("the last close of a handle ends the locks that were taken through it")
 {
     struct err e = ERR_INIT;

@@ -437,6 +437,12 @@ enum rc meta_write(struct meta *meta, ino_num ino, const struct meta_written *sl
     return err_fail(e, RC_UNAVAILABLE, "done, and the answer is lost");
 }
 
+void meta_write_given_up(struct meta *meta, struct lane *doubt)
+{
+    (void)meta;
+    *doubt = (struct lane){.sid = 0};
+}
+
 /* §7.4 */
 static void set_length(struct node *node, uint64_t length)
 {

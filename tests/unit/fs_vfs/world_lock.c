@@ -61,6 +61,8 @@ enum rc meta_setlk(struct meta *meta, const struct meta_lock *lock, struct node_
         return err_fail(e, outcome, "the world says so");
     if (!world_lock_set(meta_session_id(meta), lock))
         return err_refused(e, EAGAIN, "held");
+    if (atomic_exchange(&world_lock.loses_answer, false))
+        return err_fail(e, RC_UNAVAILABLE, "done, and the answer is lost");
     return meta_getattr(meta, lock->ino, out, e);
 }
 

@@ -10,7 +10,8 @@
 #include "fs/meta/lock.h"
 
 struct world_lock_switches {
-    _Atomic int outcome; /* enum rc of every change */
+    _Atomic int outcome;      /* enum rc of every change */
+    atomic_bool loses_answer; /* of the next lock that is granted: RC_UNAVAILABLE */
     _Atomic unsigned sets, looks;
 };
 extern struct world_lock_switches world_lock;
