@@ -1,6 +1,7 @@
 #include "fs/mount/control_run.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "fs/base/json.h"
 #include "fs/base/log.h"
@@ -72,7 +73,12 @@ static enum rc run_fill(const struct control_context *c, const struct control_re
                                                    : control_add_data(answer, buf_bytes(&text), e);
 }
 
-/* The requests name inodes, and a number can be guessed. */
+/*
+ * The requests name inodes, and a number can be guessed. Stock mounts ask nothing; here it takes
+ * what it would take by the names: to say something of an inode as stat(2) does, to have come
+ * there; to add up what is in a directory, or list it, to read it; to have it written anew, to
+ * write it.
+ */
 static enum rc check_reach(const struct control_context *c, const struct control_request *q,
                            const struct meta_caller *who, struct err *e)
 {
@@ -84,9 +90,12 @@ static enum rc check_reach(const struct control_context *c, const struct control
         return tree_reach(vfs, who, q->dst_parent, e) ? e->code : tree_reach(vfs, who, q->ino, e);
     case CONTROL_INFO:
     case CONTROL_INFO_LEGACY:
+        return q->is_recursive ? tree_access(vfs, who, q->ino, R_OK, e)
+                               : tree_reach(vfs, who, q->ino, e);
     case CONTROL_SUMMARY:
+        return tree_access(vfs, who, q->ino, R_OK, e);
     case CONTROL_COMPACT:
-        return tree_reach(vfs, who, q->ino, e);
+        return tree_access(vfs, who, q->ino, W_OK, e);
     case CONTROL_FILL: /* by paths, each of which is asked about when it is looked up */
         break;
     }

@@ -34,6 +34,9 @@ ino_num tree_inside(const struct vfs *vfs, ino_num ino);
  */
 MUST_CHECK enum rc tree_reach(struct vfs *vfs, const struct meta_caller *who, ino_num ino,
                               struct err *e);
+/* The same, and he may do there what mask says (access(2)). */
+MUST_CHECK enum rc tree_access(struct vfs *vfs, const struct meta_caller *who, ino_num ino,
+                               int mask, struct err *e);
 
 /* Store everything that this mount has buffered, and its part of the accounting. */
 MUST_CHECK enum rc tree_sync(struct vfs *vfs, struct err *e);

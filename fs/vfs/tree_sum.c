@@ -29,6 +29,15 @@ enum rc tree_reach(struct vfs *vfs, const struct meta_caller *who, ino_num ino, 
     return meta_reach(vfs->meta, vfs_inside(vfs, ino), vfs->root, who, e);
 }
 
+enum rc tree_access(struct vfs *vfs, const struct meta_caller *who, ino_num ino, int mask,
+                    struct err *e)
+{
+    if (tree_reach(vfs, who, ino, e) || who->uid == 0)
+        return e->code;
+    return meta_access(vfs->meta, vfs_inside(vfs, ino), who->uid, who->gids, who->gid_count, mask,
+                       e);
+}
+
 /* ---- what is buffered here ---- */
 
 static void flush_inode(struct inode *in, void *arg)

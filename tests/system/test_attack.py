@@ -186,6 +186,30 @@ def answer_as(uid, directory, command, body):
     return outcome_as(uid, uid, [], ask)
 
 
+def test_control_requests_need_what_they_would_need_by_name(volume):
+    """What can be told with stat needs the way there; a listing needs to read, compaction to write."""
+    with volume.mount() as mount:
+        os.makedirs(mount.path("d"))
+        mount.path("d", "f").write_text("x")
+        directory, file = (os.stat(mount.path(*at)).st_ino for at in (("d",), ("d", "f")))
+        requests = {
+            "info": (INFO, struct.pack(">QBBB", directory, 0, 0, 0)),
+            "info -r": (INFO, struct.pack(">QBBB", directory, 1, 0, 0)),
+            "info file": (INFO, struct.pack(">QBBB", file, 0, 0, 0)),
+            "summary": (SUMMARY, struct.pack(">QBBB", directory, 2, 10, 0)),
+            "compact": (COMPACT, struct.pack(">QH", file, 1))}
+
+        def said(directory_mode, file_mode, uid=65534):
+            os.chmod(mount.path("d"), directory_mode)
+            os.chmod(mount.path("d", "f"), file_mode)
+            return {what for what, request in requests.items()
+                    if answer_as(uid, mount.directory, *request) == 0}
+        assert said(0o711, 0o600) == {"info", "info file"}
+        assert said(0o755, 0o644) == {"info", "info file", "info -r", "summary"}
+        assert said(0o711, 0o602) == {"info", "info file", "compact"}
+        assert said(0o700, 0o600, uid=0) == set(requests)
+
+
 def test_control_requests_reach_no_further_than_paths_do(volume):
     with volume.mount() as mount, contextlib.ExitStack() as stack:
         os.makedirs(mount.path("open"))
