@@ -16,13 +16,14 @@
 #include "fs/base/clock.h"
 #include "fs/base/command.h"
 #include "fs/base/err.h"
+#include "fs/base/json.h"
 #include "fs/cli/verbs.h"
 
 #define BUSY_MS      1000
 #define BUSY_LOOK_MS 50
 
 struct umount_options {
-    bool force;
+    bool force, json;
     int64_t timeout_ms;
 };
 
@@ -40,13 +41,20 @@ static const struct conf_option options[] = {
      .max = 86400000,
      .offset = offsetof(struct umount_options, timeout_ms),
      .help = "how long to wait for the mount's program to end"},
+    {.name = "json",
+     .type = CONF_FLAG,
+     .offset = offsetof(struct umount_options, json),
+     .help = "print JSON"},
 };
 
 static const struct conf_command command = {
     .name = "tarn umount",
     .arguments = "MOUNTPOINT",
     .summary = "Unmount a volume and wait until everything is stored.",
-    .details = "Exit codes: 0 unmounted, 1 failed (busy, not mounted), 2 wrong command line.\n",
+    .details =
+        "With --json \"stored\" says that the mount's program was seen to end, which it does\n"
+        "when everything is stored; false for a mount of another program.\n\n"
+        "Exit codes: 0 unmounted, 1 failed (busy, not mounted), 2 wrong command line.\n",
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
     .min_arguments = 1,
@@ -109,6 +117,18 @@ static enum rc wait_for_end(int process, uint64_t deadline_ms, struct err *e)
     return err_fail(e, RC_TIMEOUT, "unmounted, but its program is still storing data");
 }
 
+static enum rc report(const char *path, bool is_known, struct err *e)
+{
+    auto_json struct json *doc = json_object_new();
+    if (!doc)
+        return err_fail(e, RC_NO_SPACE, "could not allocate a document");
+    return json_set_string(doc, "mountpoint", path, e) ||
+                   json_set_bool(doc, "unmounted", true, e) ||
+                   json_set_bool(doc, "stored", is_known, e) || json_print(doc, stdout, e)
+               ? e->code
+               : RC_OK;
+}
+
 static enum rc work(void *into, const char *const *arguments, struct err *e)
 {
     const struct umount_options *o = into;
@@ -119,7 +139,7 @@ static enum rc work(void *into, const char *const *arguments, struct err *e)
         return err_exits(e, EXIT_FAILED);
     if (process >= 0 && wait_for_end(process, deadline, e))
         return err_exits(e, EXIT_FAILED);
-    return RC_OK;
+    return o->json ? report(path, process >= 0, e) : RC_OK;
 }
 
 int command_umount(int argc, char **argv)

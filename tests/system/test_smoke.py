@@ -39,7 +39,7 @@ def test_a_background_mount_is_ready_when_the_command_returns(volume, workdir):
          "--log", workdir / "background.log")
     assert is_mounted(point)
     (point / "f").write_text("from the background")
-    tarn("umount", point)
+    assert tarn_json("umount", point) == {"mountpoint": str(point), "unmounted": True, "stored": True}
     wait_for("the session has ended",
              lambda: volume.value("SELECT count(*) FROM jfs_session2") == 0)
 
