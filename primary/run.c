@@ -24,6 +24,7 @@
 #include "fs/volume/volume.h"
 #include "primary/epoch.h"
 #include "primary/primary.h"
+#include "primary/quotas.h"
 #include "primary/slots.h"
 
 #define BEAT_MS   1000
@@ -101,6 +102,7 @@ struct primary {
     struct volume *volume; /* NULL until the bucket could be opened */
     struct upkeep *upkeep; /* the same; begins with the first lock */
     struct slots *slots;
+    struct quotas *quotas;
     bool has_lock;
     bool was_told_to_wait;
     uint64_t epoch_due_ms;
@@ -223,7 +225,7 @@ static enum rc supervise(struct agent *agent, struct primary *p, struct err *e)
     if (!slots)
         return err_fail(e, RC_NO_SPACE, "out of memory");
     if (epoch_of_database(p->pg, &p->mark, e) || refresh_epoch(p, e) || beat(p, &seq, e) ||
-        slots_look(p->slots, p->pg, slots, e))
+        slots_look(p->slots, p->pg, slots, e) || quotas_look(p->quotas, p->pg, e))
         return e->code;
     metric_set(&epoch_gauge, p->mark.epoch);
     return publish(agent, p, seq, &slots, e);
@@ -248,7 +250,8 @@ static enum rc turn(struct agent *agent, void *arg, struct err *e)
 /* The first connection is not retried: a wrong URL is the caller's to know at once. */
 static enum rc begin(struct primary *p, struct err *e)
 {
-    if (slots_open(&p->slots, e) || primary_connect(&p->pg, p->url, e))
+    if (slots_open(&p->slots, e) || quotas_open(&p->quotas, e) ||
+        primary_connect(&p->pg, p->url, e))
         return e->code;
     return epoch_of_database(p->pg, &p->mark, e);
 }
@@ -266,6 +269,7 @@ static enum rc run(void *into, const char *const *arguments, struct err *e)
     if (!rc)
         rc = agent_run(&agent, e);
     slots_close(&p.slots);
+    quotas_close(&p.quotas);
     upkeep_close(&p.upkeep);
     volume_close(&p.volume);
     pg_close(&p.pg);

@@ -134,6 +134,19 @@ LANGUAGE sql STABLE AS $$
      ORDER BY 1, 2
 $$;
 
+-- The _limit fullest of those that have a limit, and how many there are.
+CREATE FUNCTION tarn_1.fullest_quotas(_limit int4)
+RETURNS TABLE (type int4, key int8, max_space int8, max_inodes int8, used_space int8,
+               used_inodes int8, total int8)
+LANGUAGE sql STABLE AS $$
+    SELECT q.*, count(*) OVER ()
+      FROM tarn_1.quotas(NULL, NULL) AS q
+     WHERE q.max_space > 0 OR q.max_inodes > 0
+     ORDER BY greatest(q.used_space::float8 / nullif(greatest(q.max_space, 0), 0),
+                       q.used_inodes::float8 / nullif(greatest(q.max_inodes, 0), 0)) DESC, 1, 2
+     LIMIT _limit
+$$;
+
 -- The same beside a count: of one directory's quota (_type 0), or of all owners' (1, 2).
 CREATE FUNCTION tarn_1.quota_counts(_type int4, _key int8)
 RETURNS TABLE (type int4, key int8, max_space int8, max_inodes int8, used_space int8,

@@ -249,6 +249,35 @@ def test_the_heartbeat_has_no_gap_and_one_row(agent, volume):
     assert volume.value("SELECT count(*) FROM tarn.heartbeat") == 1
 
 
+def test_quotas_are_metrics_of_the_agent(volume, workdir):
+    inodes = {}
+    with volume.mount() as mount:
+        for name, limit in (("space", ["--capacity", "1"]), ("names", ["--inodes", "10"])):
+            mount.path(name).mkdir()
+            mount.path(name, "f").write_text("x")
+            inodes[name] = os.stat(mount.path(name)).st_ino
+            tarn("quota", "set", volume.url, "--path", f"/{name}", *limit)
+    agent = Agent(volume.url, workdir / "agent.log").wait_ready()
+    try:
+        def shown():
+            lines = agent.get("/metrics")[1].splitlines()
+            pairs = (line.split() for line in lines if line.startswith("tarn_quota"))
+            return {name: int(value) for name, value in pairs}
+        space, names = (f'{{inode="{inodes[name]}"}}' for name in ("space", "names"))
+        wait_for("the quotas are shown", lambda: len(shown()) > 1, 30)
+        assert shown() == {
+            "tarn_quotas": 2,
+            f"tarn_quota_max_space_bytes{space}": 1 << 30, f"tarn_quota_used_space_bytes{space}": 4096,
+            f"tarn_quota_used_inodes{space}": 1,
+            f"tarn_quota_max_inodes{names}": 10, f"tarn_quota_used_space_bytes{names}": 4096,
+            f"tarn_quota_used_inodes{names}": 1}
+        tarn("quota", "delete", volume.url, "--path", "/space")
+        wait_for("one is gone", lambda: space not in agent.get("/metrics")[1], 60)
+        assert shown()["tarn_quotas"] == 1
+    finally:
+        agent.stop()
+
+
 def test_the_agent_shows_itself(agent, volume):
     status = json.loads(agent.get("/v1/status")[1])
     assert status["state"] == "PRIMARY" and status["epoch_object_ok"]
