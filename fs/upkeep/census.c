@@ -7,26 +7,25 @@
 #define DELSLICE_BYTES 12
 #define DELSLICE_ID_AT 0
 
-/* Where id is among the ids, or count. */
-static size_t find(const struct census *c, uint64_t id)
+size_t census_place(const int64_t *ids, size_t count, uint64_t id)
 {
-    size_t low = 0, high = c->count;
+    size_t low = 0, high = count;
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
-        if ((uint64_t)c->ids[middle] < id)
+        if ((uint64_t)ids[middle] < id)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < c->count && (uint64_t)c->ids[low] == id ? low : c->count;
+    return low;
 }
 
 static enum rc count_id(const struct census *c, uint64_t id, struct err *e)
 {
     if (id == 0 || id < c->first || id > c->last)
         return RC_OK;
-    const size_t at = find(c, id);
-    if (at == c->count)
+    const size_t at = census_place(c->ids, c->count, id);
+    if (at == c->count || (uint64_t)c->ids[at] != id)
         return c->stranger ? c->stranger(id, c->arg, e) : RC_OK;
     if (c->named[at] < UINT32_MAX)
         c->named[at]++;

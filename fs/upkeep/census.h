@@ -23,6 +23,10 @@ struct census {
     uint64_t first, last;
 };
 
+/* Where id stands among ascending ids, or would stand: the first that is not lower; count at most.
+ */
+size_t census_place(const int64_t *ids, size_t count, uint64_t id);
+
 MUST_CHECK enum rc census_walk(const struct census *c, struct meta *meta, struct err *e);
 
 #endif

@@ -167,15 +167,7 @@ static bool is_wanted(const struct round *r, const struct spilled *item)
     const struct gc_known *row = gc_find(r->known, r->known_count, id);
     if (row)
         return gc_fits(r->gc, row->size, item->block) || is_misfit(r, id);
-    size_t low = 0, high = r->id_count;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if ((uint64_t)r->ids[middle] < id)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return r->named[low] > 0;
+    return r->named[census_place(r->ids, r->id_count, id)] > 0;
 }
 
 static enum rc confirm_round(struct round *r, struct err *e)
