@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/base/array.h"
 #include "fs/base/clock.h"
 #include "fs/base/command.h"
 #include "fs/base/json.h"
@@ -200,14 +201,8 @@ static enum rc note_dirs(struct restoring *r, uint32_t count, struct err *e)
     for (uint32_t i = 0; i < count; i++) {
         if (r->page[i].attr.type != NODE_DIRECTORY)
             continue;
-        if (r->dir_count == r->dir_room) {
-            const size_t room = r->dir_room ? r->dir_room * 2 : 1024;
-            ino_num *grown = realloc(r->dirs, room * sizeof(*grown));
-            if (!grown)
-                return err_fail(e, RC_NO_SPACE, "out of memory");
-            r->dirs = grown;
-            r->dir_room = room;
-        }
+        if (array_reserve(&r->dirs, &r->dir_room, r->dir_count + 1, sizeof(*r->dirs), e))
+            return e->code;
         r->dirs[r->dir_count++] = r->page[i].attr.ino;
     }
     return RC_OK;

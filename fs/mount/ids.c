@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/base/array.h"
 #include "fs/base/log.h"
 
 #define NAME_SERVICE_BYTES ((size_t)64 << 10)
@@ -161,14 +162,9 @@ static void map_free(struct map *map)
 
 static enum rc add_pair(struct side *side, struct pair pair, struct err *e)
 {
-    if (side->count == side->capacity) {
-        const size_t capacity = side->capacity ? side->capacity * 2 : 64;
-        struct pair *pairs = realloc(side->by_local, capacity * sizeof(*pairs));
-        if (!pairs)
-            return err_fail(e, RC_NO_SPACE, "could not remember %zu names", capacity);
-        side->by_local = pairs;
-        side->capacity = capacity;
-    }
+    if (array_reserve(&side->by_local, &side->capacity, side->count + 1, sizeof(*side->by_local),
+                      e))
+        return err_note(e, "could not remember all names");
     side->by_local[side->count++] = pair;
     return RC_OK;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/base/array.h"
 #include "fs/base/log.h"
 #include "fs/upkeep/fsck_impl.h"
 
@@ -26,15 +27,9 @@ void fsck_tell(struct fsck *f, const struct fsck_problem *problem)
 /* Remember a slice whose files are to be named. Without room only they are not. */
 static void lose_locked(struct fsck *f, uint64_t slice)
 {
-    if (f->lost_count == f->lost_room && f->lost_room < LOST_MAX) {
-        const size_t room = f->lost_room ? f->lost_room * 2 : 1024;
-        int64_t *grown = realloc(f->lost, room * sizeof(*grown));
-        if (grown) {
-            f->lost = grown;
-            f->lost_room = room;
-        }
-    }
-    if (f->lost_count < f->lost_room)
+    struct err ignored = ERR_INIT;
+    if (f->lost_count < LOST_MAX && array_reserve(&f->lost, &f->lost_room, f->lost_count + 1,
+                                                  sizeof(*f->lost), &ignored) == RC_OK)
         f->lost[f->lost_count++] = (int64_t)slice;
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/base/array.h"
 #include "fs/base/clock.h"
 #include "fs/base/parallel.h"
 #include "fs/base/progress.h"
@@ -138,16 +139,8 @@ static bool on_object(const struct store_object *object, void *arg)
     struct found item = {.stored = object->size};
     if (block_key_parse(object->key, &item.block, &ignored))
         return true;
-    if (r->found_count == r->found_room) {
-        const size_t room = r->found_room ? r->found_room * 2 : 4096;
-        struct found *grown = realloc(r->found, room * sizeof(*grown));
-        if (!grown) {
-            err_fail(&r->visit, RC_NO_SPACE, "out of memory");
-            return false;
-        }
-        r->found = grown;
-        r->found_room = room;
-    }
+    if (array_reserve(&r->found, &r->found_room, r->found_count + 1, sizeof(*r->found), &r->visit))
+        return false;
     r->found[r->found_count++] = item;
     return true;
 }
@@ -313,14 +306,8 @@ static enum rc add_slice(struct by_name *b, uint64_t id, uint32_t size, struct e
 {
     if (id == 0 || size == 0 || size > META_CHUNK_BYTES)
         return RC_OK;
-    if (b->count == b->room) {
-        const size_t room = b->room ? b->room * 2 : 1024;
-        struct fsck_slice *grown = realloc(b->slices, room * sizeof(*grown));
-        if (!grown)
-            return err_fail(e, RC_NO_SPACE, "out of memory");
-        b->slices = grown;
-        b->room = room;
-    }
+    if (array_reserve(&b->slices, &b->room, b->count + 1, sizeof(*b->slices), e))
+        return e->code;
     b->slices[b->count++] = (struct fsck_slice){id, size};
     return RC_OK;
 }

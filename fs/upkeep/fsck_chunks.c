@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/base/array.h"
 #include "fs/base/wire.h"
 #include "fs/meta/slice.h"
 #include "fs/upkeep/census.h"
@@ -247,7 +248,7 @@ enum rc fsck_refs(struct fsck *f, struct err *e)
 
 struct broken {
     struct fsck *f;
-    ino_num *told; /* ascending */
+    int64_t *told; /* ascending */
     size_t count, room;
 };
 
@@ -267,39 +268,19 @@ static bool names_a_lost_slice(const struct fsck *f, const struct ledger_chunk *
     return false;
 }
 
-/* Where ino stands among those that were told, or should. */
-static size_t place_of(const struct broken *b, ino_num ino)
-{
-    size_t low = 0, high = b->count;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if (b->told[middle] < ino)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static bool is_told(const struct broken *b, ino_num ino)
 {
-    const size_t at = place_of(b, ino);
-    return at < b->count && b->told[at] == ino;
+    const size_t at = census_place(b->told, b->count, ino);
+    return at < b->count && (ino_num)b->told[at] == ino;
 }
 
 static enum rc note_told(struct broken *b, ino_num ino, struct err *e)
 {
-    if (b->count == b->room) {
-        const size_t room = b->room ? b->room * 2 : 64;
-        ino_num *grown = realloc(b->told, room * sizeof(*grown));
-        if (!grown)
-            return err_fail(e, RC_NO_SPACE, "out of memory");
-        b->told = grown;
-        b->room = room;
-    }
-    const size_t at = place_of(b, ino);
+    if (array_reserve(&b->told, &b->room, b->count + 1, sizeof(*b->told), e))
+        return e->code;
+    const size_t at = census_place(b->told, b->count, ino);
     memmove(b->told + at + 1, b->told + at, (b->count - at) * sizeof(*b->told));
-    b->told[at] = ino;
+    b->told[at] = (int64_t)ino;
     b->count++;
     return RC_OK;
 }

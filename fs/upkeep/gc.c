@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/base/array.h"
 #include "fs/base/clock.h"
 #include "fs/base/log.h"
 #include "fs/base/progress.h"
@@ -220,24 +221,11 @@ static enum rc list_bucket(struct gc *gc, struct err *e)
 /* -------------------------------------------------------------------------------- before and after
  */
 
-static enum rc trash_reserve(struct gc *gc, size_t more, struct err *e)
-{
-    if (gc->trash_count + more <= gc->trash_room)
-        return RC_OK;
-    const size_t room = gc->trash_room * 2 > gc->trash_count + more ? gc->trash_room * 2
-                                                                    : gc->trash_count + more + 1024;
-    int64_t *grown = realloc(gc->trash, room * sizeof(*grown));
-    if (!grown)
-        return err_fail(e, RC_NO_SPACE, "out of memory");
-    gc->trash = grown;
-    gc->trash_room = room;
-    return RC_OK;
-}
-
 static enum rc on_delslice(struct bytes entries, void *arg, struct err *e)
 {
     struct gc *gc = arg;
-    if (trash_reserve(gc, entries.size / DELSLICE_SIZE, e))
+    if (array_reserve(&gc->trash, &gc->trash_room, gc->trash_count + entries.size / DELSLICE_SIZE,
+                      sizeof(*gc->trash), e))
         return e->code;
     for (size_t at = 0; at + DELSLICE_SIZE <= entries.size; at += DELSLICE_SIZE)
         gc->trash[gc->trash_count++] = (int64_t)wire_u64(entries.data + at);

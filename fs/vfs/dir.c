@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "fs/base/array.h"
 #include "fs/base/clock.h"
 #include "fs/vfs/atime.h"
 #include "fs/vfs/inode.h"
@@ -126,14 +127,8 @@ static enum rc add_mark(struct vfs_dir *d, const struct page *page, struct err *
 
     if (d->mark_count && d->marks[d->mark_count - 1].start >= start)
         return RC_OK;
-    if (d->mark_count == d->mark_capacity) {
-        size_t capacity = d->mark_capacity ? d->mark_capacity * 2 : 8;
-        struct page_mark *marks = realloc(d->marks, capacity * sizeof(*marks));
-        if (!marks)
-            return err_fail(e, RC_NO_SPACE, "could not remember a place in a directory");
-        d->marks = marks;
-        d->mark_capacity = capacity;
-    }
+    if (array_reserve(&d->marks, &d->mark_capacity, d->mark_count + 1, sizeof(*d->marks), e))
+        return err_note(e, "could not remember a place in a directory");
     struct page_mark mark = {.start = start, .after_size = last->name_size};
     mark.after = malloc(last->name_size);
     if (!mark.after)

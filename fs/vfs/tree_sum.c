@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fs/base/array.h"
 #include "fs/base/log.h"
 #include "fs/vfs/inode.h"
 #include "fs/vfs/writer.h"
@@ -83,14 +84,8 @@ static enum rc push(struct sum_walk *w, struct sum_item item, struct err *e)
     if (item.depth > DEPTH_MAX)
         return err_refused(e, ELOOP, "directory %llu is deeper than any path",
                            (unsigned long long)item.ino);
-    if (w->count == w->capacity) {
-        const size_t capacity = w->capacity ? w->capacity * 2 : DIRS_AT_ONCE;
-        struct sum_item *items = realloc(w->items, capacity * sizeof(*items));
-        if (!items)
-            return err_fail(e, RC_NO_SPACE, "could not remember %zu directories", capacity);
-        w->items = items;
-        w->capacity = capacity;
-    }
+    if (array_reserve(&w->items, &w->capacity, w->count + 1, sizeof(*w->items), e))
+        return err_note(e, "could not remember all directories");
     w->items[w->count++] = item;
     return RC_OK;
 }

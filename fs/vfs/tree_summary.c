@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fs/base/array.h"
 #include "fs/meta/namespace.h"
 #include "fs/vfs/state.h"
 #include "fs/vfs/tree_sum.h"
@@ -65,14 +66,8 @@ static void fold(struct tree_entry *into, const struct tree_entry *from)
 
 static enum rc add_dir(struct gathering *g, const struct dir_entry *d, struct err *e)
 {
-    if (g->dir_count == g->dir_capacity) {
-        const size_t capacity = g->dir_capacity ? g->dir_capacity * 2 : 64;
-        struct tree_entry *dirs = realloc(g->dirs, capacity * sizeof(*dirs));
-        if (!dirs)
-            return err_fail(e, RC_NO_SPACE, "could not remember %zu directories", capacity);
-        g->dirs = dirs;
-        g->dir_capacity = capacity;
-    }
+    if (array_reserve(&g->dirs, &g->dir_capacity, g->dir_count + 1, sizeof(*g->dirs), e))
+        return err_note(e, "could not remember all directories");
     struct tree_entry *entry = &g->dirs[g->dir_count];
     *entry = (struct tree_entry){.ino = d->attr.ino, .type = NODE_DIRECTORY};
     if (name_entry(entry, d->name, d->name_size, e))

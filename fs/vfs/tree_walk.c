@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fs/base/array.h"
 #include "fs/meta/namespace.h"
 #include "fs/vfs/state.h"
 
@@ -20,14 +21,8 @@ struct walk {
 
 static enum rc push(struct walk *w, ino_num ino, struct err *e)
 {
-    if (w->count == w->capacity) {
-        const size_t capacity = w->capacity ? w->capacity * 2 : 64;
-        ino_num *dirs = realloc(w->dirs, capacity * sizeof(*dirs));
-        if (!dirs)
-            return err_fail(e, RC_NO_SPACE, "could not remember %zu directories", capacity);
-        w->dirs = dirs;
-        w->capacity = capacity;
-    }
+    if (array_reserve(&w->dirs, &w->capacity, w->count + 1, sizeof(*w->dirs), e))
+        return err_note(e, "could not remember all directories");
     w->dirs[w->count++] = ino;
     return RC_OK;
 }
