@@ -6,7 +6,7 @@
  * the kernel has checked none.
  *
  * Threads   any · Blocking waits for PostgreSQL
- * Source    volume format §4, §7.6, §13; schema/api/61_tree.sql
+ * Source    volume format §4, §7.6, §13; schema/api/61_tree.sql, 62_clone.sql
  */
 #ifndef FS_META_TREE_H
 #define FS_META_TREE_H

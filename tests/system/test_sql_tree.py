@@ -14,7 +14,8 @@ PRESERVE = 2
 @pytest.fixture(params=[0, 1], ids=["no trash", "trash"])
 def s(request, cluster, database):
     volume = SqlVolume(cluster, database, request.param)
-    volume.db.execute((SCHEMA / "api" / "61_tree.sql").read_text(encoding="utf-8"))
+    for file in ("61_tree", "62_clone"):
+        volume.db.execute((SCHEMA / "api" / f"{file}.sql").read_text(encoding="utf-8"))
     session = volume.session()
     yield session
     session.close()
