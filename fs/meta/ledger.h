@@ -7,7 +7,7 @@
  *
  * Threads   any
  * Blocking  waits for PostgreSQL; ledger_count_refs() and ledger_repair_refs() scan every chunk row
- * Source    volume format §7; schema/api/71_check.sql
+ * Source    volume format §7; schema/api/73_ledger.sql, 72_repair.sql
  */
 #ifndef FS_META_LEDGER_H
 #define FS_META_LEDGER_H
