@@ -1,5 +1,5 @@
 /*
- * upkeep - the verbs of schema/api/70_upkeep.sql: what the jobs of a volume find and do.
+ * upkeep - the verbs of schema/api/70_upkeep.sql, 74 and 75: what the jobs of a volume find and do.
  *
  * Every verb may be repeated: it looks for work and does it. So none needs a session or a lane, and
  * each waits for a restarting server as all calls do. Work comes in batches of the caller's size,

@@ -33,7 +33,7 @@ def made_volume(cluster):
     name = cluster.create_database()
     made = SqlVolume(cluster, name)
     set_format(made, TrashDays=0)
-    for file in ("50_primary", "70_upkeep"):
+    for file in ("50_primary", "70_upkeep", "74_trash_upkeep", "75_compact"):
         made.db.execute((SCHEMA / "api" / f"{file}.sql").read_text(encoding="utf-8"))
     made.db.execute("UPDATE jfs_counter SET value = 1000 WHERE name = 'nextInode'")
     made.db.execute("INSERT INTO tarn.local_site (name, role, state) VALUES ('home', 'primary', '')")
