@@ -15,7 +15,7 @@ from .process import Process, run
 from .wait import wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-BUILD = Path(os.environ.get("TARN_BUILD", REPOSITORY / "build" / "dev"))
+BUILD = Path(os.environ.get("TARN_BUILD", REPOSITORY / "build" / "dev")).resolve()
 BIN = BUILD / "bin"
 FIXTURES = REPOSITORY / "tests" / "data" / "fixtures"
 
