@@ -33,6 +33,29 @@ static enum rc inos_param(struct buf *scratch, const ino_num *inos, size_t count
     return pg_int8_array(scratch, (const int64_t *)inos, count, out, e);
 }
 
+/* The caller's groups and a list of inodes, as parameters that live as long as this. */
+struct lists {
+    struct buf gids_bytes, inos_bytes;
+    struct pg_param gids, inos;
+};
+
+static void lists_deinit(struct lists *l)
+{
+    buf_deinit(&l->gids_bytes);
+    buf_deinit(&l->inos_bytes);
+}
+
+#define auto_lists __attribute__((cleanup(lists_deinit)))
+
+/* l is to be zeros. */
+static enum rc lists_fill(struct lists *l, const struct meta_caller *who, const ino_num *inos,
+                          size_t count, struct err *e)
+{
+    return gids_param(&l->gids_bytes, who, &l->gids, e)
+               ? e->code
+               : inos_param(&l->inos_bytes, inos, count, &l->inos, e);
+}
+
 static enum rc take_dirs(const struct pg_result *answer, int row, const char *column,
                          struct meta_dirs *out, struct err *e)
 {
@@ -67,10 +90,8 @@ enum rc meta_reach(struct meta *meta, ino_num ino, ino_num root, const struct me
 enum rc meta_rmr(struct meta *meta, const struct meta_rmr *what, const struct meta_caller *who,
                  uint64_t *removed, bool *is_gone, struct meta_dirs *dirs, struct err *e)
 {
-    auto_buf struct buf gids_bytes = {.data = NULL}, opened_bytes = {.data = NULL};
-    struct pg_param gids, opened;
-    if (gids_param(&gids_bytes, who, &gids, e) ||
-        inos_param(&opened_bytes, what->opened, what->opened_count, &opened, e))
+    auto_lists struct lists lists = {.gids_bytes = {.data = NULL}};
+    if (lists_fill(&lists, who, what->opened, what->opened_count, e))
         return e->code;
     struct pg_param params[] = {
         CALL_LANE,
@@ -79,8 +100,8 @@ enum rc meta_rmr(struct meta *meta, const struct meta_rmr *what, const struct me
         pg_int4((int32_t)what->limit),
         pg_int4(what->mode),
         pg_int8(who->uid),
-        gids,
-        opened,
+        lists.gids,
+        lists.inos,
     };
     auto_result struct pg_result *answer = NULL;
     struct call *call =
@@ -98,19 +119,14 @@ enum rc meta_rmr(struct meta *meta, const struct meta_rmr *what, const struct me
 enum rc meta_rmr_file(struct meta *meta, const struct meta_rmr *what, struct bytes name,
                       const struct meta_caller *who, struct node_attr *out, struct err *e)
 {
-    auto_buf struct buf gids_bytes = {.data = NULL}, opened_bytes = {.data = NULL};
-    struct pg_param gids, opened;
-    if (gids_param(&gids_bytes, who, &gids, e) ||
-        inos_param(&opened_bytes, what->opened, what->opened_count, &opened, e))
+    auto_lists struct lists lists = {.gids_bytes = {.data = NULL}};
+    if (lists_fill(&lists, who, what->opened, what->opened_count, e))
         return e->code;
     struct pg_param params[] = {
-        CALL_LANE,
-        pg_int8((int64_t)what->parent),
-        pg_bytea(name),
-        pg_int4(what->mode),
-        pg_int8(who->uid),
-        gids,
-        opened,
+        CALL_LANE,         pg_int8((int64_t)what->parent),
+        pg_bytea(name),    pg_int4(what->mode),
+        pg_int8(who->uid), lists.gids,
+        lists.inos,
     };
     struct call *call =
         CALL_LONG("SELECT * FROM tarn_1.rmr_file($1,$2,$3,$4,$5,$6,$7,$8,$9)", params);
@@ -175,21 +191,19 @@ enum rc meta_clone_entries(struct meta *meta, ino_num src, ino_num dst,
                            struct err *e)
 {
     ino_num inos[CLONE_PAGE];
-    auto_buf struct buf gids_bytes = {.data = NULL}, inos_bytes = {.data = NULL};
-    struct pg_param gids, numbers;
-    if (take_inos(meta, inos, CLONE_PAGE, e) || gids_param(&gids_bytes, who, &gids, e) ||
-        inos_param(&inos_bytes, inos, CLONE_PAGE, &numbers, e))
+    auto_lists struct lists lists = {.gids_bytes = {.data = NULL}};
+    if (take_inos(meta, inos, CLONE_PAGE, e) || lists_fill(&lists, who, inos, CLONE_PAGE, e))
         return e->code;
     struct pg_param params[] = {
         CALL_LANE,
         pg_int8((int64_t)src),
         pg_int8((int64_t)dst),
         pg_bytea((struct bytes){at->name, at->name_size}),
-        numbers,
+        lists.inos,
         pg_int4(what->mode),
         pg_int4((int32_t)what->umask),
         pg_int8(who->uid),
-        gids,
+        lists.gids,
     };
     auto_result struct pg_result *answer = NULL;
     struct call *call =
