@@ -26,6 +26,13 @@ bool vfs_getattr_owed(struct vfs *vfs, ino_num ino, struct node_attr *out, uint6
 
 /* ---- setattr ---- */
 
+/* A change of this inode, which began with dirs_begin(), has ended. */
+static void change_ended(struct vfs *vfs, ino_num ino)
+{
+    dirs_forget(vfs->dirs, ino);
+    recent_inode(vfs->recent, ino);
+}
+
 static void data_changed(struct vfs *vfs, struct inode *in, const struct node_attr *attr)
 {
     if (in) {
@@ -87,7 +94,7 @@ enum rc vfs_setattr(struct vfs *vfs, const struct meta_setattr *what, struct nod
         rc = meta_setattr(vfs->meta, &inside, out, e);
     else
         rc = e->code;
-    dirs_forget(vfs->dirs, inside.ino);
+    change_ended(vfs, inside.ino);
     if (!rc)
         names_outward(vfs, out);
     return rc;
@@ -106,7 +113,7 @@ enum rc vfs_setfacl(struct vfs *vfs, const struct meta_setfacl *what, struct nod
     dirs_begin(vfs->dirs, inside.ino);
     if (!rc)
         rc = meta_setfacl(vfs->meta, &inside, out, e);
-    dirs_forget(vfs->dirs, inside.ino);
+    change_ended(vfs, inside.ino);
     if (!rc)
         names_outward(vfs, out);
     return rc;
@@ -147,7 +154,7 @@ enum rc vfs_setxattr(struct vfs *vfs, ino_num ino, const char *name, struct byte
     const ino_num inside = vfs_inside(vfs, ino);
     dirs_begin(vfs->dirs, inside);
     enum rc rc = meta_setxattr(vfs->meta, inside, name, value, flags, e);
-    dirs_forget(vfs->dirs, inside);
+    change_ended(vfs, inside);
     return rc;
 }
 
@@ -158,6 +165,6 @@ enum rc vfs_removexattr(struct vfs *vfs, ino_num ino, const char *name, struct e
     const ino_num inside = vfs_inside(vfs, ino);
     dirs_begin(vfs->dirs, inside);
     enum rc rc = meta_removexattr(vfs->meta, inside, name, e);
-    dirs_forget(vfs->dirs, inside);
+    change_ended(vfs, inside);
     return rc;
 }

@@ -28,7 +28,7 @@ struct page_mark {
 
 struct page {
     uint64_t start;
-    uint64_t asked_ms;
+    uint64_t asked_ms, asking; /* when it was asked for, and what was known then */
     uint32_t count;
     bool is_last;
     struct dir_entry *entries; /* NULL: no page */
@@ -158,8 +158,10 @@ static enum rc fetch_page(struct vfs_dir *d, const struct page_mark *mark, bool 
 {
     const uint32_t wanted = mark->start == DOTS ? FIRST_PAGE : WHOLE_PAGE;
     const struct bytes after = {mark->after, mark->after_size};
-    __attribute__((cleanup(page_cleanup))) struct page page = {
-        .start = mark->start, .asked_ms = clock_ms(), .count = wanted};
+    __attribute__((cleanup(page_cleanup))) struct page page = {.start = mark->start,
+                                                               .count = wanted};
+    page.asked_ms = clock_ms();
+    page.asking = recent_asking(d->vfs->recent);
     page.entries = malloc(wanted * sizeof(*page.entries));
     if (!page.entries)
         return err_fail(e, RC_NO_SPACE, "could not allocate a page of a directory");
@@ -187,6 +189,16 @@ static const struct page *page_with(const struct vfs_dir *d, uint64_t position)
             return page;
     }
     return NULL;
+}
+
+/* Has this mount done something to the entry that the page does not know? */
+static bool is_overtaken(const struct vfs_dir *d, const struct page *page,
+                         const struct dir_entry *entry)
+{
+    const struct recent *recent = d->vfs->recent;
+    const struct bytes name = {entry->name, entry->name_size};
+    return recent_has(recent, page->asking, entry->attr.ino) ||
+           recent_has_name(recent, page->asking, vfs_inside(d->vfs, d->ino), name);
 }
 
 static enum rc give_dots(struct vfs_dir *d, uint64_t position, const struct dir_entry **out,
@@ -220,8 +232,9 @@ enum rc vfs_readdir(struct vfs_dir *d, uint64_t offset, bool with_attr,
             return rc;
         page = page_with(d, offset);
     }
-    *age_ms = clock_ms() - page->asked_ms;
-    if (offset - page->start < page->count)
-        *out = &page->entries[offset - page->start];
+    if (offset - page->start >= page->count)
+        return RC_OK;
+    *out = &page->entries[offset - page->start];
+    *age_ms = is_overtaken(d, page, *out) ? UINT64_MAX : clock_ms() - page->asked_ms;
     return RC_OK;
 }

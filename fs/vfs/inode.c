@@ -168,6 +168,7 @@ void inode_learn_locked(struct inode *in, const struct node_attr *attr)
 void inode_changed_locked(struct inode *in, const struct node_attr *attr)
 {
     forget_views_locked(in);
+    recent_inode(in->vfs->recent, in->ino);
     if (!is_late_locked(in, attr))
         take_attr_locked(in, attr);
 }

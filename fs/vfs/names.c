@@ -106,10 +106,20 @@ enum rc vfs_lookup(struct vfs *vfs, ino_num parent, struct bytes name, struct no
 
 /* ---- changes ---- */
 
-/* A change in dir has ended; attr is the inode that it gave, took or moved a name. */
-static void change_ended(struct vfs *vfs, ino_num dir, enum rc rc, const struct node_attr *attr,
-                         int links)
+/* A name in a directory. */
+struct edge {
+    ino_num dir;
+    struct bytes name;
+};
+
+/* A change of an edge has ended; attr is the inode that it leads to now, or did. */
+static void change_ended(struct vfs *vfs, struct edge edge, enum rc rc,
+                         const struct node_attr *attr, int links)
 {
+    const ino_num dir = edge.dir;
+    recent_name(vfs->recent, dir, edge.name);
+    recent_inode(vfs->recent, dir);
+    recent_inode(vfs->recent, attr->ino);
     if (rc == RC_OK && dir < META_TRASH)
         dirs_changed(vfs->dirs, dir, attr->ctime, links);
     else if (rc == RC_REFUSED)
@@ -138,7 +148,8 @@ enum rc names_create(struct vfs *vfs, const struct meta_create *what, struct nod
     const uint64_t asking = dirs_asking(vfs->dirs);
     dirs_begin(vfs->dirs, inside.parent);
     rc = meta_create(vfs->meta, &inside, out, e);
-    change_ended(vfs, inside.parent, rc, out, what->type == NODE_DIRECTORY);
+    change_ended(vfs, (struct edge){inside.parent, what->name}, rc, out,
+                 what->type == NODE_DIRECTORY);
     if (!rc)
         dirs_learn(vfs->dirs, asking, out);
     return rc;
@@ -166,7 +177,7 @@ enum rc vfs_unlink(struct vfs *vfs, const struct vfs_caller *who, ino_num parent
         return rc;
     dirs_begin(vfs->dirs, dir);
     rc = meta_unlink(vfs->meta, dir, name, opened, count, who->uid, &attr, e);
-    change_ended(vfs, dir, rc, &attr, 0);
+    change_ended(vfs, (struct edge){dir, name}, rc, &attr, 0);
     if (rc || attr.nlink != 0)
         return rc;
     inode_orphaned(vfs, attr.ino);
@@ -185,7 +196,7 @@ enum rc vfs_rmdir(struct vfs *vfs, const struct vfs_caller *who, ino_num parent,
         return rc;
     dirs_begin(vfs->dirs, dir);
     rc = meta_rmdir(vfs->meta, dir, name, who->uid, &attr, e);
-    change_ended(vfs, dir, rc, &attr, -1);
+    change_ended(vfs, (struct edge){dir, name}, rc, &attr, -1);
     if (!rc)
         forget_one(vfs, attr.ino); /* in the trash it lives on */
     return rc;
@@ -203,14 +214,16 @@ static bool is_plain_move(const struct node_attr *moved, uint32_t flags)
     return (flags & RENAME_EXCHANGE) == 0 && moved->type != NODE_DIRECTORY && moved->nlink == 1;
 }
 
-static void rename_ended(struct vfs *vfs, ino_num from, ino_num to, enum rc rc,
+static void rename_ended(struct vfs *vfs, struct edge from, struct edge to, enum rc rc,
                          const struct node_attr *moved, uint32_t flags)
 {
     const bool is_known = rc == RC_REFUSED || is_plain_move(moved, flags);
     const enum rc outcome = is_known ? rc : RC_UNCERTAIN;
     change_ended(vfs, from, outcome, moved, 0);
-    if (to != from)
+    if (to.dir != from.dir)
         change_ended(vfs, to, outcome, moved, 0);
+    else
+        recent_name(vfs->recent, to.dir, to.name);
     if (flags & RENAME_EXCHANGE)
         dirs_clear(vfs->dirs); /* which inode came back the reply does not say */
     else
@@ -236,7 +249,7 @@ enum rc vfs_rename(struct vfs *vfs, const struct vfs_caller *who, ino_num parent
     if (to != from)
         dirs_begin(vfs->dirs, to);
     rc = meta_rename(vfs->meta, from, name, to, new_name, flags, opened, count, who->uid, &attr, e);
-    rename_ended(vfs, from, to, rc, &attr, flags);
+    rename_ended(vfs, (struct edge){from, name}, (struct edge){to, new_name}, rc, &attr, flags);
     if (rc)
         return rc;
     /* Which inode was replaced, if any, the reply does not say. */
@@ -257,7 +270,7 @@ enum rc vfs_link(struct vfs *vfs, ino_num ino, ino_num parent, struct bytes name
     const ino_num dir = vfs_inside(vfs, parent);
     dirs_begin(vfs->dirs, dir);
     rc = meta_link(vfs->meta, vfs_inside(vfs, ino), dir, name, out, e);
-    change_ended(vfs, dir, rc, out, 0);
+    change_ended(vfs, (struct edge){dir, name}, rc, out, 0);
     if (!rc)
         inode_named(vfs, out->ino);
     return outward(vfs, rc, out);

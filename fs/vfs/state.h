@@ -17,6 +17,7 @@
 #include "fs/vfs/dirs.h"
 #include "fs/vfs/keep.h"
 #include "fs/vfs/readahead.h"
+#include "fs/vfs/recent.h"
 #include "fs/vfs/vfs.h"
 #include "fs/vfs/view.h"
 
@@ -91,6 +92,7 @@ struct vfs {
     struct chores *chores;
     struct acl_table acls; /* safe by itself */
     struct dirs *dirs;     /* safe by itself */
+    struct recent *recent; /* safe by itself */
     struct lock_table *locks;
 
     struct lock table; /* guards inodes, their refs, keep, parents, open_dirs and the callbacks */

@@ -43,6 +43,7 @@ static void vfs_free(struct vfs *vfs)
     chore_close(&vfs->chores);
     free(vfs->parents);
     dirs_close(&vfs->dirs);
+    recent_close(&vfs->recent);
     acl_table_deinit(&vfs->acls);
     lock_cond_deinit(&vfs->tick);
     lock_deinit(&vfs->tick_lock);
@@ -53,7 +54,8 @@ static void vfs_free(struct vfs *vfs)
 static enum rc open_tables(struct vfs *vfs, struct err *e)
 {
     vfs->keep = keep_open();
-    if (chore_open(&vfs->chores, e) || dirs_open(&vfs->dirs, vfs->attr_ms, e))
+    if (chore_open(&vfs->chores, e) || dirs_open(&vfs->dirs, vfs->attr_ms, e) ||
+        recent_open(&vfs->recent, e))
         return e->code;
     vfs->parents = calloc(DIR_PARENTS, sizeof(*vfs->parents));
     if (!vfs->parents)

@@ -136,7 +136,8 @@ MUST_CHECK enum rc vfs_opendir(struct vfs *vfs, ino_num ino, struct vfs_dir **ou
 /*
  * The entry at position offset (0, then each entry's next_offset), "." and ".." first. *out is
  * borrowed until the next call on the handle; NULL at the end. *age_ms: how long ago it was asked
- * for. Stable under concurrent change: an entry that exists throughout is seen exactly once.
+ * for; UINT64_MAX if this mount has changed it since. Stable under concurrent change: an entry that
+ * exists throughout is seen exactly once.
  */
 MUST_CHECK enum rc vfs_readdir(struct vfs_dir *dir, uint64_t offset, bool with_attr,
                                const struct dir_entry **out, uint64_t *age_ms,

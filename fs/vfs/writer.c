@@ -76,6 +76,7 @@ static void note_written_locked(struct inode *in, const struct vfs_caller *who, 
     in->writer.written = clock_wall();
     in->writer.kill_suid |= who->uid != 0;
     in->has_stamp = false;
+    recent_inode(in->vfs->recent, in->ino);
     if (end > in->writer.end)
         in->writer.end = end;
 }

@@ -26,6 +26,12 @@ static void create(unsigned n)
     CHECK_OK(vfs_mknod(mounted.vfs, &caller, &what, &attr, &e), &e);
 }
 
+static enum rc unlink_name(const char *name, struct err *e)
+{
+    const struct bytes bytes = {(const uint8_t *)name, strlen(name)};
+    return vfs_unlink(mounted.vfs, &caller, META_ROOT, bytes, e);
+}
+
 static void begin(unsigned files)
 {
     struct err e = ERR_INIT;
@@ -63,7 +69,7 @@ static int number_at(struct vfs_dir *dir, uint64_t offset, uint64_t *next)
     char name[256];
     uint64_t age_ms = 0;
     CHECK_OK(vfs_readdir(dir, offset, true, &entry, &age_ms, next, &e), &e);
-    CHECK(age_ms < 600000);
+    CHECK(age_ms < 600000 || age_ms == UINT64_MAX);
     if (!entry)
         return -1;
     if (entry->name[0] == '.')
@@ -134,14 +140,40 @@ TEST("entries removed and made while listing change nothing for the others")
         if (n < FILES)
             seen[n]++;
         (void)snprintf(name, sizeof(name), "f%05d", n);
-        CHECK_OK(vfs_unlink(mounted.vfs, &caller, META_ROOT,
-                            (struct bytes){(const uint8_t *)name, strlen(name)}, &e),
-                 &e);
+        CHECK_OK(unlink_name(name, &e), &e);
         if (n % 50 == 0 && n < FILES)
             create(FILES + (unsigned)n);
     }
     for (int n = 0; n < FILES; n++)
         CHECK_EQ(seen[n], 1);
+    vfs_releasedir(&dir);
+    end();
+}
+
+static bool is_overtaken(struct vfs_dir *dir, uint64_t offset)
+{
+    struct err e = ERR_INIT;
+    const struct dir_entry *entry = NULL;
+    uint64_t age_ms = 0, next;
+    CHECK_OK(vfs_readdir(dir, offset, true, &entry, &age_ms, &next, &e), &e);
+    CHECK(entry != NULL);
+    return age_ms == UINT64_MAX;
+}
+
+TEST("an entry that was changed since its page was read is told from the others")
+{
+    struct err e = ERR_INIT;
+    begin(10);
+    struct vfs_dir *dir = opened();
+    CHECK(!is_overtaken(dir, DOTS));
+    CHECK_OK(unlink_name("f00004", &e), &e);
+    for (unsigned n = 0; n < 10; n++)
+        CHECK_EQ(is_overtaken(dir, DOTS + n), n == 4);
+    create(4);
+    CHECK(is_overtaken(dir, DOTS + 4));
+    vfs_releasedir(&dir);
+    dir = opened();
+    CHECK(!is_overtaken(dir, DOTS + 4));
     vfs_releasedir(&dir);
     end();
 }
