@@ -1,5 +1,6 @@
 #include "fs/meta/lane.h"
 
+#include "fs/base/clock.h"
 #include "tests/unit/check.h"
 
 TEST("without a session no lane can be used")
@@ -67,4 +68,22 @@ TEST("a lost session refuses until another begins, where lanes start anew")
     CHECK_EQ(a.sid, 6);
     CHECK_EQ(a.op, 0);
     lane_session_deinit(&session);
+}
+
+TEST("lanes are taken in order, so that few are used, until a deadline passes without a free one")
+{
+    struct lane_pool pool;
+    struct lane *taken[LANES], *late;
+    struct err e = ERR_INIT;
+    lane_pool_init(&pool);
+    for (int i = 0; i < LANES; i++) {
+        CHECK_OK(lane_take(&pool, clock_ms(), &taken[i], &e), &e);
+        CHECK(taken[i] == &pool.lanes[i]);
+    }
+    CHECK_RC(lane_take(&pool, clock_deadline(10), &late, &e), RC_UNAVAILABLE);
+    lane_give(&pool, taken[9]);
+    lane_give(&pool, taken[3]);
+    CHECK_OK(lane_take(&pool, clock_ms(), &late, &e), &e);
+    CHECK(late == taken[3]);
+    lane_pool_deinit(&pool);
 }
