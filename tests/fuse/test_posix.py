@@ -234,3 +234,14 @@ def test_link_counts_follow(top):
     os.unlink(top / "file")
     os.rename(top / "second", top / "dir" / "second")
     assert (top / "dir" / "second").read_bytes() == b"content"
+
+
+def test_a_linked_file_may_lose_the_same_name_again_and_again(top):
+    """Within the hour, too, in which the trash has that name of it already."""
+    for act in (os.unlink, lambda name: os.rename(top / "other", name)):
+        for _ in range(2):
+            os.link(top / "file", top / "second")
+            (top / "other").touch()
+            act(top / "second")
+            (top / "second").unlink(missing_ok=True)
+    assert (top / "file").read_bytes() == b"content"

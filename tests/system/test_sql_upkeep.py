@@ -109,7 +109,7 @@ def test_one_of_two_clients_does_a_job_and_the_gate_is_the_one_of_stock_clients(
     begin = ("job_begin", "files", "lastCleanupFiles", 3240)
     assert first.read(*begin, "a:1").is_ours
     assert not second.read(*begin, "b:1").is_ours
-    assert abs(is_gate_open(volume, "lastCleanupFiles") - time.time()) < 5
+    assert abs(is_gate_open(volume, "lastCleanupFiles") - time.time()) < 60
     # An answer that was lost is asked for again, and a later beginning is another one.
     assert first.read(*begin, "a:1").is_ours
     assert not first.read(*begin, "a:2").is_ours
