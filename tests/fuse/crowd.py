@@ -49,10 +49,11 @@ def _set_acl(path, chance):
         struct.pack("<HHi", *entry) for entry in entries))
 
 
-def scramble(top, seed, seconds, owner="", with_acls=False):
+def scramble(top, seed, seconds, owner="", with_acls=False, links="n"):
     """Create, rename, link and remove in the same few directories for so long.
 
     owner: makes the names its own, so that processes meet in directories and not in files.
+    links: what the names of links begin with; another letter than "n" keeps them from renames.
     """
     chance, met = random.Random(seed), Met()
 
@@ -62,8 +63,8 @@ def scramble(top, seed, seconds, owner="", with_acls=False):
         "create": lambda: os.close(os.open(path("n"), os.O_CREAT | os.O_EXCL | os.O_WRONLY)),
         "write": lambda: _write(path("n"), chance.randrange(20_000)),
         "rename": lambda: os.rename(path("n"), path("n")),
-        "unlink": lambda: os.unlink(path("n")),
-        "link": lambda: os.link(path("n"), path("n")),
+        "unlink": lambda: os.unlink(path(chance.choice(["n", links]))),
+        "link": lambda: os.link(path("n"), path(links)),
         "truncate": lambda: os.truncate(path("n"), chance.randrange(50_000)),
         "chmod": lambda: os.chmod(path("n"), chance.choice([0o600, 0o644])),
         "mkdir": lambda: os.mkdir(path("d")),

@@ -1,7 +1,7 @@
 """A stock JuiceFS client: format, mount, check."""
 
 from harness.process import Process, run
-from harness.volume import Mount, Volume, is_mounted
+from harness.volume import Mount, Volume, is_mounted, tarn
 from harness.wait import wait_for
 
 
@@ -42,6 +42,11 @@ class StockVolume(Volume):
              self.url, self.name], env={"JFS_NO_USAGE_REPORT": "1"})
         return self
 
+    def stock_format_and_adopt(self, *options):
+        self.stock_format(*options)
+        tarn("primary", "adopt", self.url)
+        return self
+
     def stock_mount(self, *options, url=None):
         self._mounts += 1
         label = f"stock-{self._mounts}"
@@ -51,5 +56,17 @@ class StockVolume(Volume):
 
     def stock(self, *arguments):
         """Run another command of the stock client; its output, both streams."""
-        done = run([self.program, *arguments], timeout=120)
+        return self._said(arguments)
+
+    def _said(self, arguments, **options):
+        done = run([self.program, *arguments], timeout=300, **options)
         return done.stdout + done.stderr
+
+    def assert_nothing_lost(self):
+        """The stock client finds every block that the metadata names."""
+        assert "ERROR" not in self.stock("fsck", self.url)
+
+    def assert_nothing_leaked(self):
+        """It finds no block that nobody refers to, however young."""
+        said = self._said(["gc", self.url], env={"JFS_GC_SKIPPEDTIME": "0"})
+        assert " 0 leaked" in said, said

@@ -11,7 +11,6 @@ from harness.process import run
 from harness.site import Mirror
 from harness.tree import assert_same, populate, read_tree
 from harness.volume import tarn
-from stock_client import StockVolume
 
 FORMATS = {
     "plain": [],
@@ -22,11 +21,6 @@ FORMATS = {
     "no trash": ["--trash-days", "0"],
     "encrypted": ["--encrypt-rsa-key"],
 }
-
-
-@pytest.fixture
-def volume(programs, stock_program, cluster, database, workdir):
-    return StockVolume(stock_program, cluster, database, "vol", workdir)
 
 
 @pytest.fixture(params=FORMATS.values(), ids=FORMATS.keys())
@@ -67,8 +61,8 @@ def write_tree(mount, name):
 
 
 def assert_stock_is_content(volume):
-    """fsck finds every block, gc finds nothing that nobody refers to."""
-    assert "ERROR" not in volume.stock("fsck", volume.url)
+    volume.assert_nothing_lost()
+    volume.assert_nothing_leaked()
     assert_consistent(volume, with_stats=False)
 
 
@@ -135,19 +129,11 @@ def test_what_one_deletes_the_other_finds_in_the_trash(volume):
         os.unlink(stock.path("by-stock"))
         time.sleep(1.1)
         for mount in (ours, stock):
-            (hour,) = os.listdir(mount.path(".trash"))
-            kept = sorted(name.split("-", 2)[2] for name in os.listdir(mount.path(".trash", hour)))
-            assert kept == ["by-stock", "by-us"]
+            # Two directories, when the hour ends just now.
+            kept = [name.split("-", 2)[2] for hour in os.listdir(mount.path(".trash"))
+                    for name in os.listdir(mount.path(".trash", hour))]
+            assert sorted(kept) == ["by-stock", "by-us"]
     assert_stock_is_content(volume)
-
-
-def test_nothing_is_leaked_according_to_gc(volume):
-    volume.format("--trash-days", "0")
-    with volume.mount() as ours:
-        write_tree(ours, "tarn")
-    report = run([volume.program, "gc", volume.url], timeout=120,
-                 env={"JFS_GC_SKIPPEDTIME": "0"})
-    assert " 0 leaked" in report.stdout + report.stderr, report.stderr
 
 
 def test_stock_mounts_a_mirror_read_only(volume, mirror_cluster, stock_program, workdir):

@@ -11,7 +11,6 @@ import pytest
 from harness.check import assert_consistent
 from harness.process import run
 from harness.volume import BIN, tarn
-from stock_client import StockVolume
 
 SCANNED = re.compile(
     r"scanned (\d+) objects, (\d+) valid, (\d+) pending delete \((\d+) bytes\), (\d+) compacted"
@@ -20,9 +19,8 @@ LAYOUTS = {"plain": [], "hash": ["--hash-prefix"], "zstd": ["--compress", "zstd"
 
 
 @pytest.fixture(params=LAYOUTS)
-def shared(request, programs, stock_program, cluster, database, workdir):
+def shared(request, volume):
     """Written by both clients, overwritten, half of it removed; both are gone again."""
-    volume = StockVolume(stock_program, cluster, database, "shared", workdir)
     volume.stock_format("--trash-days", "1", *LAYOUTS[request.param])
     with volume.stock_mount() as stock:
         fill(stock.directory, "s")
@@ -69,7 +67,7 @@ def test_both_scan_the_same(shared):
 
 def test_what_one_calls_leaked_the_other_does_too(shared):
     for name in ("900_0_4096", "901_1_100"):
-        path = shared.bucket / "shared" / "chunks"
+        path = shared.bucket / "vol" / "chunks"
         path /= f"{int(name[:3]) % 256:02X}/0" if has_hash(shared) else "0/0"
         path.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(b"x" * 100)
@@ -106,7 +104,7 @@ def test_sums_of_stock_slices_are_filled_and_stock_agrees_after_a_repair(shared)
 
 
 def test_a_lost_block_is_lost_to_both(shared):
-    gone = next((shared.bucket / "shared" / "chunks").rglob("*_1_4194304"))
+    gone = next((shared.bucket / "vol" / "chunks").rglob("*_1_4194304"))
     gone.unlink()
     mine = run([BIN / "tarn", "fsck", shared.url], check=False)
     theirs = stock(shared, "fsck")
@@ -115,12 +113,9 @@ def test_a_lost_block_is_lost_to_both(shared):
     assert len(inodes) == 1 and inodes[0] in theirs.stderr + theirs.stdout
 
 
-def test_a_collection_beside_a_stock_writer_deletes_nothing_that_lives(programs, stock_program,
-                                                                       cluster, database, workdir):
+def test_a_collection_beside_a_stock_writer_deletes_nothing_that_lives(volume):
     """Asked to spare no second while a stock client writes, overwrites and removes."""
-    volume = StockVolume(stock_program, cluster, database, "busy", workdir)
-    volume.stock_format("--trash-days", "0")
-    tarn("primary", "adopt", volume.url)
+    volume.stock_format_and_adopt("--trash-days", "0")
     kept, stop = {}, threading.Event()
 
     def write(directory):

@@ -11,17 +11,13 @@ from harness.process import run
 from harness.tree import PORTABLE, assert_same, populate, read_tree
 from harness.volume import tarn, tarn_json
 from harness.wait import wait_for
-from stock_client import StockVolume
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def volume(programs, stock_program, cluster, database, workdir):
-    volume = StockVolume(stock_program, cluster, database, "vol", workdir)
-    volume.stock_format("--block-size", "1M")
-    tarn("primary", "adopt", volume.url)
-    return volume
+def volume(volume):
+    return volume.stock_format_and_adopt("--block-size", "1M")
 
 
 def stock_fails(volume, *arguments):

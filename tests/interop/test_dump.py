@@ -23,11 +23,6 @@ HEARTBEAT = 13  # seconds after which a stock mount has read settings and quotas
 
 
 @pytest.fixture
-def volume(programs, stock_program, cluster, database, workdir):
-    return StockVolume(stock_program, cluster, database, "vol", workdir)
-
-
-@pytest.fixture
 def other(volume, cluster, workdir):
     """Another database for the same bucket."""
     name = cluster.create_database()
@@ -37,7 +32,7 @@ def other(volume, cluster, workdir):
 
 def furnish(volume, is_old_kept=False):
     """A bit of everything."""
-    with volume.mount("--hide-internal") as mount:
+    with volume.mount() as mount:
         populate(mount.directory)
         decorate(mount, for_stock=True)
     if not is_old_kept:  # a time before 1970, which is written in two ways
@@ -67,17 +62,16 @@ def test_a_stock_client_loads_our_dump(volume, other, workdir, name):
     assert setting_of(other).items() >= setting_of(volume).items()
     for each in (volume, other):
         each.query("UPDATE jfs_node SET access_acl_id = 0, default_acl_id = 0 RETURNING 1")
-    with volume.mount("--read-only", "--hide-internal") as mount:
+    with volume.mount("--read-only") as mount:
         tree = read_tree(mount.path("a")) | read_tree(mount.path("odd"))
     with other.stock_mount("--read-only") as mount:
         assert_same(tree, read_tree(mount.path("a")) | read_tree(mount.path("odd")), COMPARED)
-    assert "ERROR" not in other.stock("fsck", other.url)
+    other.assert_nothing_lost()
 
 
 @pytest.mark.parametrize("fast", [[], ["--fast"]], ids=["", "fast"])
 def test_we_load_the_dump_of_a_stock_client(volume, other, workdir, fast):
-    volume.stock_format()
-    tarn("primary", "adopt", volume.url)
+    volume.stock_format_and_adopt()
     furnish(volume, is_old_kept=True)
     rows = rows_of(volume)
     volume.stock("dump", volume.url, workdir / "meta.json.gz", "--keep-secret-key", *fast)
@@ -87,13 +81,12 @@ def test_we_load_the_dump_of_a_stock_client(volume, other, workdir, fast):
     assert_dir_quotas(other)
     assert_owners(other)
     assert_consistent(other)
-    assert "ERROR" not in other.stock("fsck", other.url)
+    other.assert_nothing_lost()
 
 
 def test_both_dumps_of_a_volume_say_the_same(volume, workdir):
     """Member for member, but for what stock clients leave out of the head."""
-    volume.stock_format()
-    tarn("primary", "adopt", volume.url)
+    volume.stock_format_and_adopt()
     furnish(volume)
     tarn("dump", volume.url, workdir / "ours.json.gz")
     volume.stock("dump", volume.url, workdir / "theirs.json.gz")
@@ -109,7 +102,7 @@ def test_quotas_are_counted_by_both_at_once(volume):
     """A stock mount and ours work below the same quotas; at rest the counts are exact."""
     volume.format()
     rng = random.Random(3)
-    with volume.mount("--hide-internal") as ours:
+    with volume.mount() as ours:
         for name in ("a", "b"):
             os.makedirs(ours.path(name, "in"))
         tarn("quota", "set", volume.url, "--path", "/a", "--inodes", 100000)
@@ -140,9 +133,8 @@ def test_quotas_are_counted_by_both_at_once(volume):
 
 
 def test_a_quota_of_either_client_is_kept_by_the_other(volume):
-    volume.stock_format()
-    tarn("primary", "adopt", volume.url)
-    with volume.mount("--hide-internal") as ours, volume.stock_mount() as stock:
+    volume.stock_format_and_adopt()
+    with volume.mount() as ours, volume.stock_mount() as stock:
         ours.path("by-us").mkdir()
         ours.path("by-stock").mkdir()
         tarn("quota", "set", volume.url, "--path", "/by-us", "--inodes", 1)
@@ -160,8 +152,7 @@ def test_a_quota_of_either_client_is_kept_by_the_other(volume):
 
 
 def test_a_stock_client_reads_the_settings_that_we_write(volume):
-    volume.stock_format()
-    tarn("primary", "adopt", volume.url)
+    volume.stock_format_and_adopt()
     tarn("config", volume.url, "--trash-days", 9, "--capacity", "3T", "--inodes", 12345,
          "--upload-limit", 100, "--enable-acl", "--user-group-quota")
     shown = volume.stock("config", volume.url)

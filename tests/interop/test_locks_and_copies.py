@@ -1,7 +1,6 @@
 """Locks that a stock client and ours hold exclude each other, their records are the same to the
 byte, and each reads what the other has copied."""
 
-import errno
 import fcntl
 import os
 import random
@@ -11,7 +10,7 @@ import pytest
 
 from harness.check import assert_consistent
 from harness.locker import READ, UNLOCK, WRITE, Locker
-from harness.volume import tarn
+from harness.locking import refused, two_lockers
 from harness.wait import wait_for
 from stock_client import StockVolume
 
@@ -24,12 +23,11 @@ CHUNK = 64 << 20
 def both(stock_program, session_directory, cluster):
     workdir = session_directory / "interop locks"
     workdir.mkdir()
-    volume = StockVolume(stock_program, cluster, cluster.create_database(), "vol", workdir)
-    volume.stock_format()
-    tarn("primary", "adopt", volume.url)
+    volume = StockVolume(stock_program, cluster, cluster.create_database(), "vol",
+                         workdir).stock_format_and_adopt()
     with volume.stock_mount("--enable-xattr") as stock, volume.mount() as ours:
         yield volume, stock, ours
-    assert "ERROR" not in volume.stock("fsck", volume.url)
+    volume.assert_nothing_lost()
     assert_consistent(volume, with_stats=False)
 
 
@@ -38,18 +36,8 @@ def pair(request, both):
     _, stock, ours = both
     holder, other = (stock, ours) if request.param == "stock holds" else (ours, stock)
     name = request.node.name.replace("/", " ")
-    holder.path(name).touch()
-    wait_for("the file is seen", other.path(name).exists)
-    with Locker() as first, Locker() as second:
-        first.open("f", holder.path(name))
-        second.open("f", other.path(name))
-        yield first, second
-
-
-def refused(operation, *arguments):
-    with pytest.raises(OSError) as caught:
-        operation(*arguments)
-    assert caught.value.errno in (errno.EAGAIN, errno.EACCES)
+    with two_lockers(holder, other, name) as lockers:
+        yield lockers
 
 
 def test_fcntl_locks_exclude_each_other(pair):

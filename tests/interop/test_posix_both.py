@@ -12,15 +12,9 @@ from harness.process import run
 from harness.syscalls import FS_APPEND, FS_IMMUTABLE, get_flags, set_flags
 from harness.users import outcome_as
 from harness.volume import tarn
-from stock_client import StockVolume
 
 ALICE, BOB, STAFF = 1001, 1002, 2000
 ATTRIBUTES_AGE = 1.2  # of a stock client's kernel
-
-
-@pytest.fixture
-def volume(programs, stock_program, cluster, database, workdir):
-    return StockVolume(stock_program, cluster, database, "vol", workdir)
 
 
 def getfacl(path):
@@ -78,7 +72,7 @@ def test_lists_mean_the_same_to_both(volume, is_stock_first):
                 assert outcome_as(BOB, BOB, [], lambda p=written: p.write_text("x")) == 0
                 assert outcome_as(ALICE, ALICE, [], lambda p=hidden: p.read_text()) == errno.EACCES
     assert_consistent(volume, with_stats=False)
-    assert "ERROR" not in volume.stock("fsck", volume.url)
+    volume.assert_nothing_lost()
 
 
 def test_flags_bind_both(volume):

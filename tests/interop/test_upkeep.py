@@ -7,18 +7,11 @@ import random
 import pytest
 
 from harness.check import assert_consistent
-from harness.process import run
 from harness.site import Daemon
 from harness.volume import TRASH_INODE
 from harness.wait import wait_for
-from stock_client import StockVolume
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def volume(programs, stock_program, cluster, database, workdir):
-    return StockVolume(stock_program, cluster, database, "vol", workdir)
 
 
 def overwrite(path, shadow, count, seed):
@@ -41,12 +34,6 @@ def most_records(volume):
     return volume.value("SELECT max(octet_length(slices)) / 24 FROM jfs_chunk")
 
 
-def assert_nothing_leaked(volume):
-    report = run([volume.program, "gc", volume.url], timeout=120, env={"JFS_GC_SKIPPEDTIME": "0"})
-    assert " 0 leaked" in report.stdout + report.stderr, report.stderr
-    assert "ERROR" not in volume.stock("fsck", volume.url)
-
-
 @pytest.mark.parametrize("options", [["--trash-days", "0"], [], ["--block-size", "64K"]],
                          ids=["no trash", "trash", "small blocks"])
 def test_both_compact_the_same_chunk_while_both_write_it(volume, workdir, options):
@@ -66,7 +53,8 @@ def test_both_compact_the_same_chunk_while_both_write_it(volume, workdir, option
         with mount:
             assert digest(mount.path("d", "f")) == digest(shadow)
     assert_consistent(volume, with_stats=False)
-    assert_nothing_leaked(volume)
+    volume.assert_nothing_lost()
+    volume.assert_nothing_leaked()
 
 
 def test_after_our_jobs_stock_finds_nothing_to_do_and_the_gates_are_taken(volume, workdir):
@@ -88,7 +76,8 @@ def test_after_our_jobs_stock_finds_nothing_to_do_and_the_gates_are_taken(volume
         "SELECT is_ok FROM tarn.upkeep_run WHERE job = 'trash'"))
     agent.stop()
     assert_consistent(volume)
-    assert_nothing_leaked(volume)
+    volume.assert_nothing_lost()
+    volume.assert_nothing_leaked()
 
 
 def test_what_stock_leaves_behind_our_jobs_delete(volume, workdir):
@@ -107,4 +96,5 @@ def test_what_stock_leaves_behind_our_jobs_delete(volume, workdir):
     agent = Daemon("tarn-primary", ["run", volume.url], workdir / "primary.log").start()
     wait_for("what nobody refers to is deleted", lambda: len(volume.blocks()) == 3)
     agent.stop()
-    assert_nothing_leaked(volume)
+    volume.assert_nothing_lost()
+    volume.assert_nothing_leaked()
