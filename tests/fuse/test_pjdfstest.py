@@ -35,5 +35,5 @@ def mounted(request, session_directory, cluster):
 def test_file(mounted, file):
     place = mounted.path(f"{file.parent.name}-{file.stem}")
     place.mkdir()
-    done = run(["prove", "-q", file], timeout=120, check=False, cwd=place)
+    done = run(["prove", "-q", file], timeout=900, check=False, cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
