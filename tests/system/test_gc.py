@@ -9,7 +9,7 @@ import pytest
 
 from harness.check import assert_consistent
 from harness.process import run
-from harness.volume import BIN, FAILED, NOT_READY, STORE, UNREACHABLE, tarn
+from harness.volume import BIN, FAILED, NOT_READY, STORE, UNREACHABLE, tarn, tarn_json
 from harness.wait import wait_for
 
 HOUR = 3600
@@ -219,6 +219,8 @@ def test_what_waits_is_deleted_and_crowded_chunks_are_compacted(volume):
 
 
 def test_while_the_agent_runs_the_hour_stands(primary):
+    wait_for("the agent runs",
+             lambda: tarn_json("primary", "status", primary.url)["agent_running"])
     young = plant(primary, 3000, age=60)
     with primary.cluster.connect(primary.database) as db:
         db.execute("UPDATE jfs_counter SET value = 5000 WHERE name = 'nextChunk'")

@@ -264,16 +264,16 @@ def test_quotas_are_metrics_of_the_agent(volume, workdir):
             pairs = (line.split() for line in lines if line.startswith("tarn_quota"))
             return {name: int(value) for name, value in pairs}
         space, names = (f'{{inode="{inodes[name]}"}}' for name in ("space", "names"))
-        wait_for("the quotas are shown", lambda: len(shown()) > 1, 30)
-        assert shown() == {
+        expected = {
             "tarn_quotas": 2,
             f"tarn_quota_max_space_bytes{space}": 1 << 30, f"tarn_quota_used_space_bytes{space}": 4096,
             f"tarn_quota_used_inodes{space}": 1,
             f"tarn_quota_max_inodes{names}": 10, f"tarn_quota_used_space_bytes{names}": 4096,
             f"tarn_quota_used_inodes{names}": 1}
+        wait_for("the quotas are shown", lambda: shown() == expected)
         tarn("quota", "delete", volume.url, "--path", "/space")
-        wait_for("one is gone", lambda: space not in agent.get("/metrics")[1], 60)
-        assert shown()["tarn_quotas"] == 1
+        wait_for("one is gone", lambda: space not in agent.get("/metrics")[1]
+                 and shown()["tarn_quotas"] == 1)
     finally:
         agent.stop()
 
