@@ -116,8 +116,10 @@ BEGIN
     RETURN _usage;
 END $$;
 
--- Write back a locked node whose attributes were changed, and answer with it.
-CREATE FUNCTION tarn_1.store(_n public.jfs_node, _old_length int8) RETURNS tarn.reply
+-- Write back a locked node whose attributes were changed, and answer with it. _by_owner: whether usage
+-- is counted by owner; who does not have the flags at hand says yes, and they are asked for.
+CREATE FUNCTION tarn_1.store(_n public.jfs_node, _old_length int8, _by_owner bool DEFAULT true)
+RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
     _reply tarn.reply := tarn_1.attributes(_n);
@@ -129,9 +131,12 @@ BEGIN
            access_acl_id = _n.access_acl_id
      WHERE n.inode = _n.inode;
     IF _n.length <> _old_length THEN
-        _reply.usage := tarn_1.length_usage(_n, _old_length)
-                        || tarn_1.owner_usage(_n.uid, _n.gid, tarn_1.space(_n.length)
-                                                              - tarn_1.space(_old_length), 0);
+        _reply.usage := tarn_1.length_usage(_n, _old_length);
+        IF _by_owner THEN
+            _reply.usage := _reply.usage
+                || tarn_1.owner_usage(_n.uid, _n.gid, tarn_1.space(_n.length)
+                                                      - tarn_1.space(_old_length), 0);
+        END IF;
     END IF;
     RETURN _reply;
 END $$;
@@ -201,8 +206,9 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 CREATE FUNCTION tarn_1.write_slices(
-    _sid int8, _op int8, _ino int8, _indx int4[], _pos int4[], _id int8[], _size int4[],
-    _mtime int8, _mtimensec int4, _kill_suid bool, _sums bytea[]) RETURNS tarn.reply
+    _sid int8, _op int8, _flags tarn.volume_flags, _ino int8, _indx int4[], _pos int4[],
+    _id int8[], _size int4[], _mtime int8, _mtimensec int4, _kill_suid bool, _sums bytea[])
+RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
     _n       public.jfs_node;
@@ -225,7 +231,7 @@ BEGIN
         END IF;
         _n.length := greatest(_n.length, _indx[i] * 67108864::int8 + _pos[i] + _size[i]);
     END LOOP;
-    IF tarn_1.growth_error(_n, _length) <> 0 THEN
+    IF (_flags.dir_quota OR _flags.owner_quota) AND tarn_1.growth_error(_n, _length) <> 0 THEN
         RETURN tarn_1.refuse(122);
     END IF;
 
@@ -248,8 +254,8 @@ BEGIN
     IF _kill_suid THEN
         _n.mode := tarn_1.without_suid(_n.mode);
     END IF;
-    _reply := tarn_1.store(_n, _length);
-    IF (tarn_1.flags()).change_log THEN
+    _reply := tarn_1.store(_n, _length, _flags.owner_quota);
+    IF _flags.change_log THEN
         PERFORM tarn_1.log_writes(_sid, _op, _reply, _indx, _pos, _id, _size, _counts);
     END IF;
     RETURN _reply;
@@ -282,11 +288,17 @@ CREATE FUNCTION tarn_1.write(
 RETURNS tarn.reply
 LANGUAGE plpgsql AS $$
 DECLARE
-    _reply tarn.reply := tarn_1.lane_begin(_sid, _lane, _op);
+    _flags tarn.volume_flags := tarn_1.lane_flags(_sid, _lane, _op);
+    _reply tarn.reply;
 BEGIN
+    IF _flags.only_row IS NULL THEN
+        _reply := tarn_1.lane_begin(_sid, _lane, _op);
+        _flags := tarn_1.flags();
+    END IF;
     IF _reply.err IS NULL THEN
-        _reply := tarn_1.lane_end(_sid, _lane, _op, tarn_1.write_slices(
-            _sid, _op, _ino, _indx, _pos, _id, _size, _mtime, _mtimensec, _kill_suid, _sums));
+        _reply := tarn_1.write_slices(_sid, _op, _flags, _ino, _indx, _pos, _id, _size, _mtime,
+                                      _mtimensec, _kill_suid, _sums);
+        _reply := tarn_1.lane_end(_sid, _lane, _op, _reply, _flags.dir_quota);
     END IF;
     RETURN _reply;
 END $$;
