@@ -6,6 +6,7 @@ import fcntl
 import os
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
@@ -51,9 +52,9 @@ def test_what_a_commit_used_is_counted_though_its_answer_stays_lost_to_the_last_
                 os.fsync(file.fileno())
             proxy.wait_lost()
             with contextlib.suppress(OSError):
-                os.close(os.dup(file.fileno()))
-            with contextlib.suppress(OSError):
                 file.close()
+        wait_for("the last close gives up", lambda: "they could not be stored" in Path(
+            mount.log_path).read_text(encoding="utf-8"), 60)
         proxy.accept()
         wait_for("it is counted", lambda: volume.value(
             "SELECT value FROM jfs_counter WHERE name = 'usedSpace'") == 13 * 4096, timeout=30)
