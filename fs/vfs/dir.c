@@ -2,22 +2,29 @@
  * Open directories. Entries come in pages by name, and positions are counted: 0 is ".", 1 is "..",
  * 2 the first entry. For each page the handle remembers the name before it, so that a position
  * seen earlier can be found again; the page before the current one stays in memory, because the
- * kernel asks again for the end of a reply that its caller had no room for.
+ * kernel asks again for the end of a reply that its caller had no room for. The page after it is
+ * asked for while the kernel takes this one.
  */
 #include <string.h>
 
 #include "fs/base/array.h"
 #include "fs/base/clock.h"
 #include "fs/vfs/atime.h"
+#include "fs/vfs/dir_page.h"
 #include "fs/vfs/inode.h"
 #include "fs/vfs/names.h"
 
 enum {
-    FIRST_PAGE = 256,  /* most directories are small */
-    WHOLE_PAGE = 4096, /* 1.7 MB: a far server is asked seldom, and memory is bounded */
     DOTS = 2,
     PAGES_HELD = 2,
 };
+
+/*
+ * Entries of the first page and of the others. Most directories are small, and the kernel takes one
+ * page while the next is made, so pages are small where an exchange is quick; a far server is asked
+ * seldom. 8192 are 3.3 MB: memory is bounded.
+ */
+static const uint32_t near_pages[] = {256, 4096}, far_pages[] = {4096, 8192};
 
 /* Where a page begins. */
 struct page_mark {
@@ -26,19 +33,14 @@ struct page_mark {
     uint8_t after_size; /* 0: from the start of the directory */
 };
 
-struct page {
-    uint64_t start;
-    uint64_t asked_ms, asking; /* when it was asked for, and what was known then */
-    uint32_t count;
-    bool is_last;
-    struct dir_entry *entries; /* NULL: no page */
-};
-
 struct vfs_dir {
     struct vfs *vfs;
-    struct vfs_dir *next, **back;  /* of the vfs, under its table's lock */
-    ino_num ino;                   /* as the kernel numbers it */
-    struct page pages[PAGES_HELD]; /* the first is the latest */
+    const uint32_t *page_counts;       /* the same throughout: marks are where such pages end */
+    struct vfs_dir *next, **back;      /* of the vfs, under its table's lock */
+    ino_num ino;                       /* as the kernel numbers it */
+    struct dir_page pages[PAGES_HELD]; /* the first is the latest */
+    struct ahead *ahead;               /* what comes after it; NULL: nobody asks for it */
+    bool is_slow;                      /* a page ahead was too old when its turn came */
     struct page_mark *marks;
     size_t mark_count, mark_capacity;
     struct dir_entry dot;
@@ -69,15 +71,10 @@ enum rc vfs_opendir(struct vfs *vfs, ino_num ino, struct vfs_dir **out, struct e
         return err_fail(e, RC_NO_SPACE, "could not allocate a directory handle");
     d->vfs = vfs;
     d->ino = ino;
+    d->page_counts = dir_page_is_far(vfs) ? far_pages : near_pages;
     add_to_list(d);
     *out = d;
     return RC_OK;
-}
-
-static void page_free(struct page *page)
-{
-    free(page->entries);
-    *page = (struct page){0};
 }
 
 void vfs_releasedir(struct vfs_dir **dir)
@@ -87,8 +84,9 @@ void vfs_releasedir(struct vfs_dir **dir)
         return;
     *dir = NULL;
     remove_from_list(d);
+    ahead_drop(&d->ahead);
     for (int i = 0; i < PAGES_HELD; i++)
-        page_free(&d->pages[i]);
+        dir_page_free(&d->pages[i]);
     for (size_t i = 0; i < d->mark_count; i++)
         free(d->marks[i].after);
     free(d->marks);
@@ -120,7 +118,7 @@ static const struct page_mark *mark_for(const struct vfs_dir *d, uint64_t positi
 }
 
 /* Remember where the page after this one begins. */
-static enum rc add_mark(struct vfs_dir *d, const struct page *page, struct err *e)
+static enum rc add_mark(struct vfs_dir *d, const struct dir_page *page, struct err *e)
 {
     const struct dir_entry *last = &page->entries[page->count - 1];
     const uint64_t start = page->start + page->count;
@@ -140,50 +138,64 @@ static enum rc add_mark(struct vfs_dir *d, const struct page *page, struct err *
 
 /* ---- pages ---- */
 
-static void outward_entries(struct vfs *vfs, struct page *page)
+static struct dir_question question_at(const struct vfs_dir *d, const struct page_mark *mark,
+                                       bool with_attr)
 {
-    for (uint32_t i = 0; i < page->count; i++) {
-        if (page->entries[i].has_attr)
-            names_outward(vfs, &page->entries[i].attr);
-    }
+    return (struct dir_question){.ino = d->ino,
+                                 .start = mark->start,
+                                 .after = {mark->after, mark->after_size},
+                                 .count = d->page_counts[mark->start != DOTS],
+                                 .with_attr = with_attr};
 }
 
-static void page_cleanup(struct page *page)
+/* Have the page after this one asked for already. */
+static void ask_ahead(struct vfs_dir *d, const struct dir_page *page, bool with_attr)
 {
-    page_free(page);
+    if (page->is_last || d->is_slow)
+        return;
+    const struct dir_question next =
+        question_at(d, mark_for(d, page->start + page->count), with_attr);
+    d->ahead = ahead_ask(d->vfs, &next);
+}
+
+/* The page ahead when it is this one, else one that is asked for now. */
+static enum rc get_page(struct vfs_dir *d, const struct dir_question *question,
+                        struct dir_page *out, struct err *e)
+{
+    const enum ahead_answer answer = ahead_take(&d->ahead, question, out, e);
+    if (answer == AHEAD_TAKEN)
+        return e->code;
+    d->is_slow |= answer == AHEAD_OLD;
+    return dir_page_ask(d->vfs, question, out, e);
+}
+
+static void page_cleanup(struct dir_page *page)
+{
+    dir_page_free(page);
 }
 
 static enum rc fetch_page(struct vfs_dir *d, const struct page_mark *mark, bool with_attr,
                           struct err *e)
 {
-    const uint32_t wanted = mark->start == DOTS ? FIRST_PAGE : WHOLE_PAGE;
-    const struct bytes after = {mark->after, mark->after_size};
-    __attribute__((cleanup(page_cleanup))) struct page page = {.start = mark->start,
-                                                               .count = wanted};
-    page.asked_ms = clock_ms();
-    page.asking = recent_asking(d->vfs->recent);
-    page.entries = malloc(wanted * sizeof(*page.entries));
-    if (!page.entries)
-        return err_fail(e, RC_NO_SPACE, "could not allocate a page of a directory");
-    enum rc rc = meta_readdir(d->vfs->meta, vfs_inside(d->vfs, d->ino), after, with_attr,
-                              page.entries, &page.count, e);
+    const struct dir_question question = question_at(d, mark, with_attr);
+    __attribute__((cleanup(page_cleanup))) struct dir_page page = {0};
+    enum rc rc = get_page(d, &question, &page, e);
     if (rc)
         return rc;
-    page.is_last = page.count < wanted;
     if (!page.is_last && add_mark(d, &page, e))
         return e->code;
-    outward_entries(d->vfs, &page);
-    page_free(&d->pages[PAGES_HELD - 1]);
+    dir_page_free(&d->pages[PAGES_HELD - 1]);
     memmove(&d->pages[1], &d->pages[0], (PAGES_HELD - 1) * sizeof(d->pages[0]));
     d->pages[0] = page;
-    page = (struct page){0};
+    page = (struct dir_page){0};
+    ask_ahead(d, &d->pages[0], with_attr);
     return RC_OK;
 }
 
-static const struct page *page_with(const struct vfs_dir *d, uint64_t position)
+static const struct dir_page *page_with(const struct vfs_dir *d, uint64_t position)
 {
     for (int i = 0; i < PAGES_HELD; i++) {
-        const struct page *page = &d->pages[i];
+        const struct dir_page *page = &d->pages[i];
         if (page->entries && position >= page->start &&
             (position < page->start + page->count || page->is_last))
             return page;
@@ -192,7 +204,7 @@ static const struct page *page_with(const struct vfs_dir *d, uint64_t position)
 }
 
 /* Has this mount done something to the entry that the page does not know? */
-static bool is_overtaken(const struct vfs_dir *d, const struct page *page,
+static bool is_overtaken(const struct vfs_dir *d, const struct dir_page *page,
                          const struct dir_entry *entry)
 {
     const struct recent *recent = d->vfs->recent;
@@ -224,7 +236,7 @@ enum rc vfs_readdir(struct vfs_dir *d, uint64_t offset, bool with_attr,
     *next_offset = offset + 1;
     if (offset < DOTS)
         return give_dots(d, offset, out, e);
-    const struct page *page = page_with(d, offset);
+    const struct dir_page *page = page_with(d, offset);
     while (!page) {
         const struct page_mark *mark = mark_for(d, offset);
         enum rc rc = fetch_page(d, mark, with_attr, e);

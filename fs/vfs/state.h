@@ -89,6 +89,7 @@ struct vfs {
     uint64_t attr_ms;
     ino_num root;
     struct pool *uploads, *commits, *keepers;
+    struct pool *listers; /* ask for pages of directories ahead */
     struct chores *chores;
     struct acl_table acls; /* safe by itself */
     struct dirs *dirs;     /* safe by itself */
@@ -106,7 +107,8 @@ struct vfs {
     void *gone_arg;
 
     _Atomic uint32_t queued_uploads;
-    struct lock tick_lock; /* guards is_closing */
+    _Atomic uint64_t quickest_page_ms; /* of directories; UINT64_MAX: none yet */
+    struct lock tick_lock;             /* guards is_closing */
     struct lock_cond tick;
     bool is_closing;
 };

@@ -15,6 +15,8 @@ enum {
     UPLOADS_QUEUED = 8192,
     COMMITS = 4,
     COMMITS_QUEUED = 1024,
+    LISTERS = 4,
+    LISTERS_QUEUED = 64,
 };
 
 static enum rc open_pools(struct vfs *vfs, unsigned uploads, struct err *e)
@@ -23,11 +25,15 @@ static enum rc open_pools(struct vfs *vfs, unsigned uploads, struct err *e)
         .name = "upload", .max_threads = uploads, .max_queued = UPLOADS_QUEUED};
     const struct pool_options commit = {
         .name = "commit", .max_threads = COMMITS, .max_queued = COMMITS_QUEUED};
+    const struct pool_options lister = {
+        .name = "lister", .max_threads = LISTERS, .max_queued = LISTERS_QUEUED};
     const struct pool_options keeper = {.name = "vfskeep", .max_threads = 2, .max_queued = 2};
 
     enum rc rc = pool_open(&vfs->uploads, &upload, e);
     if (!rc)
         rc = pool_open(&vfs->commits, &commit, e);
+    if (!rc)
+        rc = pool_open(&vfs->listers, &lister, e);
     if (!rc)
         rc = pool_open(&vfs->keepers, &keeper, e);
     return rc;
@@ -36,6 +42,7 @@ static enum rc open_pools(struct vfs *vfs, unsigned uploads, struct err *e)
 static void vfs_free(struct vfs *vfs)
 {
     lock_table_close(&vfs->locks);
+    pool_close(&vfs->listers);
     pool_close(&vfs->commits);
     pool_close(&vfs->uploads);
     map64_close(&vfs->inodes);
@@ -80,6 +87,7 @@ enum rc vfs_open(struct vfs **out, const struct vfs_options *options, struct err
     vfs->atime = options->atime;
     vfs->attr_ms = options->attr_ms;
     vfs->root = options->root ? options->root : META_ROOT;
+    atomic_init(&vfs->quickest_page_ms, UINT64_MAX);
     lock_init(&vfs->table, LOCK_VFS_TABLE);
     acl_table_init(&vfs->acls);
     lock_init(&vfs->tick_lock, LOCK_BASE_QUEUE);

@@ -265,6 +265,29 @@ def test_a_directory_of_a_thousand_is_read_in_few_pages(counted):
     assert len(calls) <= len(pages) + 2, f"more than the pages: {verbs(calls)}"
 
 
+def test_a_listing_that_ends_early_costs_one_page_more_at_most(counted):
+    top = counted.path("many")
+    top.mkdir()
+    for number in range(1000):
+        os.mknod(top / f"{number:04}")
+    counted.age()
+    def peek():
+        with os.scandir(top) as entries:
+            next(entries)
+    calls = verbs(counted.run(peek))
+    assert calls.count("readdir") <= 2, calls
+
+
+def test_a_directory_of_one_page_is_asked_for_once(counted):
+    top = counted.path("few")
+    top.mkdir()
+    for number in range(100):
+        os.mknod(top / f"{number:04}")
+    counted.age()
+    calls = verbs(counted.run(lambda: sum(1 for entry in os.scandir(top))))
+    assert calls.count("readdir") == 1, calls
+
+
 def test_small_reads_are_one_each(patient):
     patient.path("f").write_bytes(b"x")
     os.setxattr(patient.path("f"), "user.k", b"v")

@@ -1,6 +1,8 @@
 /* Listings over a volume in memory. */
 #include <stdlib.h>
 
+#include "fs/base/clock.h"
+#include "fs/vfs/state.h"
 #include "tests/unit/check.h"
 #include "tests/unit/fs_vfs/world.h"
 
@@ -41,6 +43,7 @@ static void begin(unsigned files)
     CHECK_OK(block_cache_open(&mounted.cache, &cache, &e), &e);
     const struct vfs_options vfs = {.volume = world_volume(), .cache = mounted.cache};
     CHECK_OK(vfs_open(&mounted.vfs, &vfs, &e), &e);
+    atomic_store(&mounted.vfs->quickest_page_ms, 0); /* near, however busy this machine is */
     for (unsigned i = 0; i < files; i++)
         create(i);
 }
@@ -174,6 +177,152 @@ TEST("an entry that was changed since its page was read is told from the others"
     vfs_releasedir(&dir);
     dir = opened();
     CHECK(!is_overtaken(dir, DOTS + 4));
+    vfs_releasedir(&dir);
+    end();
+}
+
+/* ---- one page ahead: the pages of FILES are 256, 4096 and 648 ---- */
+
+enum { FIRST_PAGE = 256, WHOLE_PAGE = 4096, PAGES = 3 };
+
+/* Entries that are left from a position on. */
+static unsigned rest(struct vfs_dir *dir, uint64_t offset)
+{
+    unsigned count = 0;
+    while (number_at(dir, offset, &offset) != -1)
+        count++;
+    return count;
+}
+
+/* Until whoever asks ahead has its answer. */
+static void let_land(void)
+{
+    pool_drain(mounted.vfs->listers);
+}
+
+TEST("the next page is asked for before it is needed, and no page twice")
+{
+    uint64_t next;
+    begin(FILES);
+    struct vfs_dir *dir = opened();
+    CHECK_EQ(number_at(dir, DOTS, &next), 0);
+    let_land();
+    CHECK_EQ(world.readdirs, 2);
+    CHECK_EQ(number_at(dir, DOTS + FIRST_PAGE, &next), FIRST_PAGE);
+    let_land();
+    CHECK_EQ(world.readdirs, PAGES);
+    CHECK_EQ(rest(dir, DOTS), FILES);
+    CHECK(world.readdirs <= 2 * PAGES);
+    vfs_releasedir(&dir);
+    end();
+}
+
+TEST("a whole listing asks for each page once")
+{
+    begin(FILES);
+    struct vfs_dir *dir = opened();
+    CHECK_EQ(rest(dir, DOTS), FILES);
+    vfs_releasedir(&dir);
+    let_land();
+    CHECK_EQ(world.readdirs, PAGES);
+    end();
+}
+
+TEST("a directory of one page is asked for once")
+{
+    begin(FIRST_PAGE - 1);
+    struct vfs_dir *dir = opened();
+    CHECK_EQ(rest(dir, DOTS), FIRST_PAGE - 1);
+    vfs_releasedir(&dir);
+    let_land();
+    CHECK_EQ(world.readdirs, 1);
+    end();
+}
+
+TEST("a directory is closed while its next page is on its way")
+{
+    uint64_t next;
+    begin(FILES);
+    struct vfs_dir *dir = opened();
+    atomic_store(&world.readdir_delay_ms, 50);
+    CHECK_EQ(number_at(dir, DOTS, &next), 0);
+    vfs_releasedir(&dir);
+    end();
+}
+
+TEST("a page ahead that failed before it was needed is asked for again")
+{
+    uint64_t next;
+    begin(FILES);
+    struct vfs_dir *dir = opened();
+    atomic_store(&world.failing_readdir, 2);
+    CHECK_EQ(number_at(dir, DOTS, &next), 0);
+    let_land();
+    CHECK_EQ(rest(dir, DOTS), FILES);
+    vfs_releasedir(&dir);
+    end();
+}
+
+TEST("what was changed after the next page was asked for is told from the others")
+{
+    struct err e = ERR_INIT;
+    uint64_t next;
+    begin(FILES);
+    struct vfs_dir *dir = opened();
+    CHECK_EQ(number_at(dir, DOTS, &next), 0);
+    let_land();
+    CHECK_OK(unlink_name("f00300", &e), &e);
+    for (unsigned n = FIRST_PAGE; n < 400; n++)
+        CHECK_EQ(is_overtaken(dir, DOTS + n), n == 300);
+    vfs_releasedir(&dir);
+    end();
+}
+
+TEST("who takes long over a page gets a fresh one, and none ahead any more")
+{
+    uint64_t next;
+    begin(FILES);
+    struct vfs_dir *dir = opened();
+    CHECK_EQ(number_at(dir, DOTS, &next), 0);
+    let_land();
+    mounted.vfs->attr_ms = 10;
+    clock_sleep_until(clock_deadline(20));
+    CHECK_EQ(number_at(dir, DOTS + FIRST_PAGE, &next), FIRST_PAGE);
+    let_land();
+    CHECK_EQ(world.readdirs, 3);
+    CHECK_EQ(rest(dir, DOTS + FIRST_PAGE), FILES - FIRST_PAGE);
+    vfs_releasedir(&dir);
+    end();
+}
+
+TEST("where every page takes long, pages are larger")
+{
+    uint64_t next;
+    begin(FILES);
+    atomic_store(&mounted.vfs->quickest_page_ms, UINT64_MAX);
+    struct vfs_dir *dir = opened();
+    atomic_store(&world.readdir_delay_ms, 20);
+    CHECK_EQ(number_at(dir, DOTS, &next), 0);
+    vfs_releasedir(&dir);
+    let_land();
+    atomic_store(&world.readdirs, 0);
+    dir = opened();
+    CHECK_EQ(rest(dir, DOTS), FILES);
+    vfs_releasedir(&dir);
+    let_land();
+    CHECK_EQ(world.readdirs, 2);
+    end();
+}
+
+TEST("a directory that was opened from afar is read again from near")
+{
+    begin(FILES);
+    atomic_store(&mounted.vfs->quickest_page_ms, 1000);
+    struct vfs_dir *dir = opened();
+    CHECK_EQ(rest(dir, DOTS), FILES);
+    CHECK_EQ(world.readdirs, 2);
+    atomic_store(&mounted.vfs->quickest_page_ms, 0);
+    CHECK_EQ(rest(dir, DOTS), FILES);
     vfs_releasedir(&dir);
     end();
 }

@@ -669,7 +669,10 @@ enum rc meta_readdir(struct meta *meta, ino_num dir, struct bytes after, bool wi
 {
     (void)meta;
     (void)dir;
-    (void)e;
+    const unsigned number = atomic_fetch_add(&world.readdirs, 1) + 1;
+    clock_sleep_until(clock_deadline(atomic_load(&world.readdir_delay_ms)));
+    if (number == atomic_load(&world.failing_readdir))
+        return err_fail(e, RC_UNAVAILABLE, "as the test wants it");
     enter();
     uint32_t found = 0;
     struct dir_entry *all = calloc(the_volume.next_ino, sizeof(*all));

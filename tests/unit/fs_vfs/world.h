@@ -25,8 +25,11 @@ struct world_switches {
     _Atomic unsigned put_delay_ms;
     _Atomic unsigned get_delay_ms;
     _Atomic unsigned slices_delay_ms; /* between the look and the answer */
-    _Atomic int commit_outcome;       /* enum rc of every commit */
-    atomic_bool loses_commit_answer;  /* of the next one, once */
+    _Atomic unsigned readdir_delay_ms;
+    _Atomic unsigned failing_readdir; /* the so-many-th fails with RC_UNAVAILABLE */
+    _Atomic unsigned readdirs;
+    _Atomic int commit_outcome;      /* enum rc of every commit */
+    atomic_bool loses_commit_answer; /* of the next one, once */
     _Atomic unsigned commits, slice_reads, opens, releases, puts, gets;
     _Atomic unsigned slices_committed;
 };
