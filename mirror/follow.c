@@ -88,19 +88,27 @@ enum rc copy_look(struct copy_plan *plan, struct pg *own, struct copy_sight *out
 
 static void marker_name(const char *site, char out[96])
 {
-    (void)snprintf(out, 96, "join:%s", site);
+    (void)snprintf(out, 96, "join/%s", site);
 }
 
 enum rc marker_write(struct pg *primary, const char *site, int64_t *value, struct err *e)
 {
     char name[96];
     marker_name(site, name);
+    return mark_write(primary, name, value, NULL, e);
+}
+
+enum rc mark_write(struct pg *primary, const char *name, int64_t *value, int64_t *epoch,
+                   struct err *e)
+{
     auto_result struct pg_result *row = NULL;
     const struct pg_param param = pg_text(name);
     if (pg_call(primary, "SELECT * FROM tarn_1.mark($1)", &param, 1, clock_deadline(MIRROR_CALL_MS),
                 &row, e))
         return err_note(e, "could not write a marker at the primary");
-    *value = pg_get_int8(row, 0, 0);
+    *value = pg_get_int8(row, 0, pg_column(row, "value"));
+    if (epoch)
+        *epoch = pg_get_int8(row, 0, pg_column(row, "epoch"));
     return RC_OK;
 }
 

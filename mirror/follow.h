@@ -28,7 +28,10 @@ struct copy_sight {
 MUST_CHECK enum rc copy_look(struct copy_plan *plan, struct pg *own, struct copy_sight *out,
                              struct err *e);
 
-/* Write a marker at the primary; *value is what has to arrive. */
+/* Write the marker name at the primary; *value, made in *epoch (NULL: not asked), has to arrive. */
+MUST_CHECK enum rc mark_write(struct pg *primary, const char *name, int64_t *value, int64_t *epoch,
+                              struct err *e);
+/* The same for the marker of the site's join. */
 MUST_CHECK enum rc marker_write(struct pg *primary, const char *site, int64_t *value,
                                 struct err *e);
 /* Has it arrived here? */

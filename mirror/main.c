@@ -2,6 +2,7 @@
  * tarn-mirror: a site that follows. Finds the command and runs it.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "fs/base/clock.h"
 #include "fs/base/command.h"
@@ -9,10 +10,13 @@
 #include "fs/base/log.h"
 #include "mirror/mirror.h"
 
+#define PASSWORD_VARIABLE "TARN_PRIMARY_PASSWORD"
+
 static const struct command_verb verbs[] = {
     {"join", "make an empty database a mirror of a primary", mirror_join},
     {"run", "the agent of a mirror site", mirror_run},
     {"status", "show the state of a mirror and how far it is behind", mirror_status},
+    {"wait", "wait until a mirror shows what the primary has", mirror_wait},
     {"leave", "end the mirror: subscription here, slot at the primary", mirror_leave},
 };
 
@@ -47,7 +51,24 @@ enum rc mirror_connect_primary(struct pg *own, struct pg **out, uint64_t wait_ms
         return e->code;
     if (pg_rows(row) == 0)
         return err_fail(e, RC_NOT_FOUND, "there is no subscription");
-    if (mirror_connect(out, pg_get_text(row, 0, 0), NULL, wait_ms, e))
+    if (mirror_connect(out, pg_get_text(row, 0, 0), getenv(PASSWORD_VARIABLE), wait_ms, e))
+        return err_note(e, "primary");
+    return RC_OK;
+}
+
+enum rc mirror_connect_home(struct pg *own, const char *url, const char *password, uint64_t wait_ms,
+                            struct pg **out, struct err *e)
+{
+    auto_result struct pg_result *row = NULL;
+    if (!url && pg_call(own, "SELECT * FROM tarn_1.home_url()", NULL, 0,
+                        clock_deadline(MIRROR_CALL_MS), &row, e))
+        return e->code;
+    const char *home = url ? url : pg_rows(row) == 1 ? pg_get_text(row, 0, 0) : NULL;
+    if (!home)
+        return mirror_connect_primary(own, out, wait_ms, e);
+    if (!password || !password[0])
+        password = getenv(PASSWORD_VARIABLE);
+    if (mirror_connect(out, home, password, wait_ms, e))
         return err_note(e, "primary");
     return RC_OK;
 }

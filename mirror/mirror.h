@@ -16,6 +16,7 @@ int mirror_join(int argc, char **argv);
 int mirror_run(int argc, char **argv);
 int mirror_status(int argc, char **argv);
 int mirror_leave(int argc, char **argv);
+int mirror_wait(int argc, char **argv);
 
 #define MIRROR_CONNECT_MS 10000
 #define MIRROR_CALL_MS    60000
@@ -32,9 +33,20 @@ MUST_CHECK enum rc mirror_reconnect(struct pg **pg, const char *url, const char 
 /* A call of one text parameter (NULL text: without) whose answer is dropped. */
 MUST_CHECK enum rc mirror_do(struct pg *pg, const char *sql, const char *text, struct err *e);
 
-/* Connect to the primary as the subscription does. RC_NOT_FOUND: there is no subscription. */
+/*
+ * Connect to the server that this mirror follows, as the subscription does; where only a superuser
+ * may read that, by its URL, with TARN_PRIMARY_PASSWORD or libpq's own ways. A mirror of a mirror
+ * follows another mirror. RC_NOT_FOUND: there is no subscription.
+ */
 MUST_CHECK enum rc mirror_connect_primary(struct pg *own, struct pg **out, uint64_t wait_ms,
                                           struct err *e);
+
+/*
+ * Connect to the primary itself, where writes go: by url, or (NULL) as the mirror knows it.
+ * password NULL: TARN_PRIMARY_PASSWORD, then as above.
+ */
+MUST_CHECK enum rc mirror_connect_home(struct pg *own, const char *url, const char *password,
+                                       uint64_t wait_ms, struct pg **out, struct err *e);
 
 /* The lock that lets one agent, or one join, work at this mirror at a time. */
 MUST_CHECK enum rc mirror_lock(struct pg *own, bool *is_ours, struct err *e);

@@ -14,6 +14,7 @@ static const struct command_verb verbs[] = {
     {"adopt", "make an existing JuiceFS volume a primary", primary_adopt},
     {"run", "the agent of a primary site", primary_run},
     {"status", "show the primary, its mirrors and their lag", primary_status},
+    {"mark", "make a marker that mirrors can be waited for by", primary_mark},
     {"destroy", "remove a volume with all its data", primary_destroy},
 };
 

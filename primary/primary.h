@@ -18,6 +18,7 @@ int primary_format(int argc, char **argv);
 int primary_adopt(int argc, char **argv);
 int primary_run(int argc, char **argv);
 int primary_status(int argc, char **argv);
+int primary_mark(int argc, char **argv);
 int primary_destroy(int argc, char **argv);
 
 #define PRIMARY_CONNECT_MS 10000

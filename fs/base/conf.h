@@ -89,6 +89,7 @@ enum exit_code {
     EXIT_NOT_FORMATTED = 5, /* the database holds no volume, or one that needs `adopt` */
     EXIT_NOT_READY = 6,     /* a mirror that is not consistent yet, or wrong role */
     EXIT_STORE = 7,         /* the bucket is missing or belongs to another volume */
+    EXIT_TIMEOUT = 10,      /* what was waited for has not come in time */
 };
 
 /* The exit code for an error that ends a program. */

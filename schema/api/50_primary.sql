@@ -87,6 +87,21 @@ $$;
 CREATE FUNCTION tarn_1.system_identifier() RETURNS text
 LANGUAGE sql STABLE AS $$ SELECT system_identifier::text FROM pg_control_system() $$;
 
+-- The timeline that is written now; the control file learns of a new one a checkpoint later.
+CREATE FUNCTION tarn_1.timeline() RETURNS int8
+LANGUAGE sql STABLE AS $$
+    SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8
+$$;
+
+-- Where this server is, and in which epoch the volume, as far as is known here.
+CREATE FUNCTION tarn_1.position()
+RETURNS TABLE (epoch int8, system_identifier text, timeline int8, lsn text, xid int8)
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce((SELECT max(s.epoch) FROM tarn.site s), 0), tarn_1.system_identifier(),
+           tarn_1.timeline(), pg_current_wal_lsn()::text,
+           pg_snapshot_xmax(pg_current_snapshot())::text::int8
+$$;
+
 -- Make this database the primary named _name (NULL: as it is called, at first 'primary'). Repeating
 -- it changes nothing; answers one row for each thing that it did change. A short lock_timeout:
 -- waiting behind a long transaction of a stock client would stop every other client meanwhile.
@@ -146,7 +161,9 @@ CREATE FUNCTION tarn_1.beat() RETURNS TABLE (epoch int8, seq int8, lsn text)
 LANGUAGE sql VOLATILE AS $$
     UPDATE tarn.heartbeat h
        SET seq = h.seq + 1, at = clock_timestamp(), lsn = pg_current_wal_insert_lsn(),
-           epoch = s.epoch
+           epoch = s.epoch, system_identifier = tarn_1.system_identifier(),
+           timeline = tarn_1.timeline(),
+           xid = pg_snapshot_xmax(pg_current_snapshot())::text::int8
       FROM tarn.local_site l JOIN tarn.site s ON s.name = l.name
      WHERE h.site = l.name AND l.role = 'primary'
     RETURNING h.epoch, h.seq, h.lsn::text
@@ -357,11 +374,17 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- Move a marker on: whoever reads the value, or a higher one, has all that was committed before.
-CREATE FUNCTION tarn_1.mark(_name text) RETURNS TABLE (value int8)
+CREATE FUNCTION tarn_1.mark(_name text) RETURNS TABLE (value int8, epoch int8)
 LANGUAGE sql VOLATILE AS $$
-    INSERT INTO tarn.mark AS m (name, value, at) VALUES (_name, 1, clock_timestamp())
-    ON CONFLICT (name) DO UPDATE SET value = m.value + 1, at = excluded.at
-    RETURNING m.value
+    INSERT INTO tarn.mark AS m (name, value, at, epoch, system_identifier, timeline, lsn)
+    SELECT _name, 1, clock_timestamp(), p.epoch, p.system_identifier, p.timeline,
+           pg_current_wal_insert_lsn()
+      FROM tarn_1.position() p
+    ON CONFLICT (name) DO UPDATE
+        SET value = m.value + 1, at = excluded.at, epoch = excluded.epoch,
+            system_identifier = excluded.system_identifier, timeline = excluded.timeline,
+            lsn = excluded.lsn
+    RETURNING m.value, m.epoch
 $$;
 
 -- Bytes of each published table, for the progress of the first copy. The empty search_path makes

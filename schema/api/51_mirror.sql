@@ -62,11 +62,25 @@ EXCEPTION WHEN OTHERS THEN
     RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM;
 END $$;
 
--- How to reach the primary, with its secret: for this process's memory only.
+-- How to reach the server that is followed, with its secret: for this process's memory only. Where
+-- the role may not read that, the URL without it. No row: there is no subscription.
 CREATE FUNCTION tarn_1.conninfo() RETURNS TABLE (conninfo text)
-LANGUAGE sql STABLE AS $$
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY
     SELECT s.subconninfo FROM pg_subscription s JOIN tarn.local_site l ON s.subname = l.subscription
-     WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+     WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database());
+EXCEPTION WHEN insufficient_privilege THEN
+    RETURN QUERY
+    SELECT coalesce(l.source_url, l.primary_url) FROM pg_subscription s
+      JOIN tarn.local_site l ON s.subname = l.subscription
+     WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database());
+END $$;
+
+-- The primary's URL, where this mirror follows another mirror; else it is the one that is followed.
+CREATE FUNCTION tarn_1.home_url() RETURNS TABLE (url text)
+LANGUAGE sql STABLE AS $$
+    SELECT l.primary_url FROM tarn.local_site l WHERE l.source_url IS NOT NULL
 $$;
 
 -- Each table of the first copy: how far it is. state as in pg_subscription_rel, 'r' is ready.
