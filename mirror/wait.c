@@ -106,6 +106,7 @@ static enum rc begin(struct wait *w, struct err *e)
     if (o->until_now && o->marker)
         return err_fail(e, RC_INVALID, "--until-now and --marker exclude each other");
     w->begun_ms = clock_ms();
+    w->epoch = -1;
     w->deadline_ms = o->timeout_ms ? clock_deadline((uint64_t)o->timeout_ms) : UINT64_MAX;
     w->step = o->marker ? WAIT_ARRIVE : WAIT_MAKE;
     return o->marker ? parse_marker(w, e) : RC_OK;
@@ -136,7 +137,7 @@ static enum rc make_marker(struct wait *w, struct err *e)
 /* A marker that was made in an epoch that is over, and is not here, will not come any more. */
 static bool is_lost_marker(const struct wait *w, int64_t value, int64_t epoch)
 {
-    return w->epoch > 0 && epoch > w->epoch && value < w->value;
+    return w->epoch >= 0 && epoch > w->epoch && value < w->value;
 }
 
 static enum rc look_for_marker(struct wait *w, struct err *e)

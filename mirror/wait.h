@@ -48,7 +48,7 @@ struct wait {
     char site[64];
 
     char marker[WAIT_NAME_MAX];
-    int64_t value, epoch; /* what has to be seen; epoch: it was made in, 0: any */
+    int64_t value, epoch; /* what has to be seen; epoch: it was made in, -1: any */
     char until[64];       /* orders that belong to it */
 
     int64_t *slices; /* of the path that are awaited */
