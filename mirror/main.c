@@ -18,6 +18,11 @@ static const struct command_verb verbs[] = {
     {"status", "show the state of a mirror and how far it is behind", mirror_status},
     {"wait", "wait until a mirror shows what the primary has", mirror_wait},
     {"leave", "end the mirror: subscription here, slot at the primary", mirror_leave},
+    {"promote", "make this mirror the primary", mirror_promote},
+    {"demote", "give a primary's role to one of its mirrors: promote, seen from there",
+     mirror_demote},
+    {"repoint", "follow another primary after a planned promotion", mirror_repoint},
+    {"rejoin", "list what a lost primary has of its own, and make it a mirror", mirror_rejoin},
 };
 
 enum rc mirror_connect(struct pg **out, const char *url, const char *password, uint64_t wait_ms,

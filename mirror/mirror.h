@@ -17,6 +17,10 @@ int mirror_run(int argc, char **argv);
 int mirror_status(int argc, char **argv);
 int mirror_leave(int argc, char **argv);
 int mirror_wait(int argc, char **argv);
+int mirror_promote(int argc, char **argv);
+int mirror_demote(int argc, char **argv);
+int mirror_repoint(int argc, char **argv);
+int mirror_rejoin(int argc, char **argv);
 
 #define MIRROR_CONNECT_MS 10000
 #define MIRROR_CALL_MS    60000

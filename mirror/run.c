@@ -58,8 +58,8 @@ static const struct conf_command command = {
         "Runs in the foreground until SIGTERM, through restarts of both servers and cuts of\n"
         "the line. A mirror that is LOST stays readable; seed it again with\n"
         "tarn mirror leave and tarn mirror join.\n"
-        "Exit codes: 0 ended by a signal, 3 unreachable at the start, 4 denied, 5 no mirror\n"
-        "there.",
+        "Exit codes: 0 ended by a signal, or the site has been promoted, 3 unreachable at the\n"
+        "start, 4 denied, 5 no mirror there.",
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
     .min_arguments = 1,
@@ -86,6 +86,7 @@ struct mirror {
     bool has_shown;
     bool has_marker;
     int64_t marker;
+    bool is_promoted; /* the primary by now: the agent ends well */
 };
 
 /* ----------------------------------------------------------------------------------- what is seen
@@ -240,8 +241,13 @@ static enum rc look(struct agent *agent, struct mirror *m, struct err *e)
 {
     auto_facts struct facts f = {0};
     char why[MIRROR_WHY_MAX];
-    if (facts_read(m->own, &f, e))
-        return e->code;
+    enum rc rc = facts_read(m->own, &f, e);
+    if (rc == RC_INVALID) {
+        m->is_promoted = true;
+        return err_fail(e, RC_CANCELLED, "PROMOTED: this site is the primary now");
+    }
+    if (rc)
+        return rc;
     ask_primary(m, &f);
     watch_beats(m, &f);
     const struct mirror_sight sight = sight_of(m, &f);
@@ -311,6 +317,11 @@ static enum rc run(void *into, const char *const *arguments, struct err *e)
         rc = agent_run(&agent, e);
     pg_close(&m.primary);
     pg_close(&m.own);
+    if (m.is_promoted) {
+        log_info("%s; start tarn primary run, and tarn syncer run where it has a bucket", e->text);
+        *e = ERR_INIT;
+        rc = RC_OK;
+    }
     if (!rc)
         log_info("ended");
     return rc;

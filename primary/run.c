@@ -5,6 +5,11 @@
  *   state     what it does                                            ready   leaves it when
  *   WAITING   nothing: PostgreSQL or another agent holds it back      no      it has the lock
  *   PRIMARY   beats, looks, refreshes tarn/epoch, does the jobs       yes     the connection breaks
+ *   READONLY  the same, but the lease has ended: nobody may write     no      mirrors acknowledge
+ *   FENCED    nothing: a promotion is under way, or was by force      no      it is lifted, or over
+ *
+ * A beat behind the fence would be lost with the old role, so a FENCED primary does not beat. When
+ * the site has become a mirror, the agent ends: another one is to run there.
  *
  * The lock lives as long as the connection, so two agents never beat at once. An agent whose
  * database is behind its bucket ends: going on is what the epoch is there to prevent.
@@ -23,6 +28,7 @@
 #include "fs/upkeep/jobs.h"
 #include "fs/volume/volume.h"
 #include "primary/epoch.h"
+#include "primary/lease.h"
 #include "primary/primary.h"
 #include "primary/quotas.h"
 #include "primary/slots.h"
@@ -42,6 +48,8 @@ struct run_options {
     const char *bucket;
     int64_t keep_window_ms;
     int64_t max_deletes;
+    int64_t lease_ms;
+    const char *lease_site;
     struct command_log log;
 };
 
@@ -69,6 +77,17 @@ static const struct conf_option options[] = {
      .max = 100,
      .help = "slices whose objects are removed at the same time",
      .offset = offsetof(struct run_options, max_deletes)},
+    {.name = "lease",
+     .type = CONF_DURATION,
+     .unit = "s",
+     .default_text = "0",
+     .max = 86400000,
+     .help = "become read-only when a mirror has not acknowledged for so long; 0: never",
+     .offset = offsetof(struct run_options, lease_ms)},
+    {.name = "lease-site",
+     .type = CONF_STRING,
+     .help = "the mirror whose word counts for the lease; without it that of each one",
+     .offset = offsetof(struct run_options, lease_site)},
     COMMAND_LOG_OPTIONS(struct run_options, log),
 };
 
@@ -81,11 +100,14 @@ static const struct conf_command command = {
         "Does the jobs of the volume as well, as read-write mounts do: ends sessions that are\n"
         "silent, empties the trash, deletes the data of removed files, compacts. What a mirror\n"
         "may still need is not deleted before the mirror has caught up.\n\n"
+        "With --lease a primary that is cut off from its mirrors stops writing by itself, and goes\n"
+        "on when they acknowledge again: then one of them may be promoted by force meanwhile. It\n"
+        "holds while this agent runs.\n\n"
         "Runs in the foreground until SIGTERM, and through restarts of PostgreSQL. One agent\n"
         "works at a time: a second one waits for the first to end. Connect to PostgreSQL\n"
         "itself, not through a pooler in transaction mode.\n"
-        "Exit codes: 0 ended by a signal, 1 the database is behind its bucket, 3\n"
-        "unreachable at the start, 4 denied, 5 not adopted.",
+        "Exit codes: 0 ended by a signal, or the site has become a mirror, 1 the database is\n"
+        "behind its bucket, 3 unreachable at the start, 4 denied, 5 not adopted.",
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
     .min_arguments = 1,
@@ -105,9 +127,13 @@ struct primary {
     struct quotas *quotas;
     bool has_lock;
     bool was_told_to_wait;
-    uint64_t epoch_due_ms;
+    uint64_t epoch_due_ms, epoch_asked_ms;
+    uint64_t lift_wanted_ms; /* since when the lease could be lifted; 0: not wanted */
     bool epoch_was_ok;
     struct epoch_mark mark;
+    struct lease lease;
+    bool was_fenced;
+    bool is_demoted; /* a mirror by now: the agent ends well */
 };
 
 static enum rc open_volume(struct primary *p, struct err *e)
@@ -153,6 +179,7 @@ static enum rc refresh_epoch(struct primary *p, struct err *e)
     if (!rc)
         rc = epoch_refresh(volume_store(p->volume), &p->mark, &bucket);
     p->epoch_due_ms = clock_deadline(rc ? BUCKET_MS : EPOCH_MS);
+    p->epoch_asked_ms = clock_ms();
     metric_set(&epoch_age, rc == RC_OK);
     if (rc == RC_INVALID && p->volume) {
         *e = bucket;
@@ -175,7 +202,7 @@ static enum rc publish(struct agent *agent, const struct primary *p, int64_t seq
     if (!status)
         return err_fail(e, RC_NO_SPACE, "out of memory");
     if (json_set_string(status, "role", "primary", e) ||
-        json_set_string(status, "state", "PRIMARY", e) ||
+        json_set_string(status, "state", p->lease.is_held_back ? "READONLY" : "PRIMARY", e) ||
         json_set_int(status, "epoch", p->mark.epoch, e) ||
         json_set_string(status, "system_identifier", p->mark.system_identifier, e) ||
         json_set_int(status, "next_chunk", p->mark.next_chunk, e) ||
@@ -183,7 +210,49 @@ static enum rc publish(struct agent *agent, const struct primary *p, int64_t seq
         json_set_bool(status, "epoch_object_ok", p->epoch_was_ok, e) ||
         json_set(status, "slots", slots, e))
         return e->code;
-    return agent_publish(agent, &status, true, e);
+    return agent_publish(agent, &status, !p->lease.is_held_back, e);
+}
+
+static enum rc publish_fenced(struct agent *agent, const char *detail, struct err *e)
+{
+    auto_json struct json *status = json_object_new();
+    if (!status)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (json_set_string(status, "role", "primary", e) ||
+        json_set_string(status, "state", "FENCED", e) ||
+        json_set_string(status, "detail", detail ? detail : "", e))
+        return e->code;
+    return agent_publish(agent, &status, false, e);
+}
+
+/*
+ * What this site is now. *may_work: a primary that is not fenced; this session then writes behind a
+ * lease of its own.
+ */
+static enum rc stand(struct agent *agent, struct primary *p, bool *may_work, struct err *e)
+{
+    auto_result struct pg_result *row = NULL, *none = NULL;
+    if (pg_call(p->pg, "SELECT * FROM tarn_1.primary_standing()", NULL, 0,
+                clock_deadline(PRIMARY_CONNECT_MS), &row, e))
+        return e->code;
+    const char *role = pg_get_text(row, 0, pg_column(row, "role"));
+    const char *state = pg_get_text(row, 0, pg_column(row, "state"));
+    const char *detail = pg_get_text(row, 0, pg_column(row, "detail"));
+    if (strcmp(role, "primary") != 0) {
+        p->is_demoted = true;
+        return err_fail(e, RC_CANCELLED, "this site is a mirror now");
+    }
+    const bool is_fenced = strcmp(state, "FENCED") == 0;
+    if (is_fenced != p->was_fenced)
+        log_warn("this primary is %s: %s", is_fenced ? "fenced" : "not fenced any more",
+                 detail ? detail : "it goes on");
+    p->was_fenced = is_fenced;
+    p->lease.is_held_back = strcmp(state, "READONLY") == 0;
+    *may_work = !is_fenced;
+    if (is_fenced)
+        return publish_fenced(agent, detail, e);
+    return pg_call(p->pg, "SELECT tarn_1.write_anyway()", NULL, 0,
+                   clock_deadline(PRIMARY_CONNECT_MS), &none, e);
 }
 
 /* Take the lock that lives with the connection; *out says whether it is ours. */
@@ -218,14 +287,34 @@ static enum rc beat(struct primary *p, int64_t *seq, struct err *e)
     return RC_OK;
 }
 
+/* A higher epoch ends the agent before this; a bucket that cannot be asked holds nothing up. */
+static enum rc keep_lease(struct primary *p, struct err *e)
+{
+    bool wants_epoch = false;
+    const bool was_asked = p->epoch_asked_ms >= p->lift_wanted_ms && p->lift_wanted_ms > 0;
+    if (lease_turn(&p->lease, p->pg, p->slots, was_asked, &wants_epoch, e))
+        return e->code;
+    if (wants_epoch && p->lift_wanted_ms == 0) {
+        p->lift_wanted_ms = clock_ms();
+        p->epoch_due_ms = 0;
+    } else if (!wants_epoch) {
+        p->lift_wanted_ms = 0;
+    }
+    return RC_OK;
+}
+
 static enum rc supervise(struct agent *agent, struct primary *p, struct err *e)
 {
     int64_t seq = 0;
+    bool may_work = false;
     auto_json struct json *slots = json_array_new();
     if (!slots)
         return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (stand(agent, p, &may_work, e) || !may_work)
+        return e->code;
     if (epoch_of_database(p->pg, &p->mark, e) || refresh_epoch(p, e) || beat(p, &seq, e) ||
-        slots_look(p->slots, p->pg, slots, e) || quotas_look(p->quotas, p->pg, e))
+        slots_look(p->slots, p->pg, slots, e) || quotas_look(p->quotas, p->pg, e) ||
+        keep_lease(p, e))
         return e->code;
     metric_set(&epoch_gauge, p->mark.epoch);
     return publish(agent, p, seq, &slots, e);
@@ -259,7 +348,10 @@ static enum rc begin(struct primary *p, struct err *e)
 static enum rc run(void *into, const char *const *arguments, struct err *e)
 {
     const struct run_options *o = into;
-    struct primary p = {.url = arguments[0], .options = o, .epoch_was_ok = true};
+    struct primary p = {.url = arguments[0],
+                        .options = o,
+                        .epoch_was_ok = true,
+                        .lease = {.ms = (uint64_t)o->lease_ms, .site = o->lease_site}};
     const struct agent_options agent = {
         .listen = o->metrics, .period_ms = BEAT_MS, .role = "primary", .work = turn, .arg = &p};
     if (command_log_init("tarn-primary", &o->log, e))
@@ -273,6 +365,11 @@ static enum rc run(void *into, const char *const *arguments, struct err *e)
     upkeep_close(&p.upkeep);
     volume_close(&p.volume);
     pg_close(&p.pg);
+    if (p.is_demoted) {
+        log_info("%s; start tarn mirror run, and tarn syncer run where it has a bucket", e->text);
+        *e = ERR_INIT;
+        rc = RC_OK;
+    }
     if (!rc)
         log_info("ended");
     return rc;

@@ -28,6 +28,7 @@ struct slot {
     bool is_active;
     bool was_seen;
     struct lag lag;
+    uint64_t lag_ms; /* as of the last look */
     char labels[SLOT_LABEL_MAX];
     struct metric lag_bytes, lag_seconds, active;
 };
@@ -127,6 +128,7 @@ static void tell(struct slot *slot, const struct sight *now)
 
 static void count(struct slot *slot, const struct sight *now)
 {
+    slot->lag_ms = now->lag_ms;
     metric_set(&slot->lag_bytes, now->lag_bytes);
     metric_set(&slot->lag_seconds, (int64_t)(now->lag_ms / 1000));
     metric_set(&slot->active, now->is_active);
@@ -202,4 +204,16 @@ enum rc slots_look(struct slots *slots, struct pg *pg, struct json *list, struct
             return e->code;
     forget_unseen(slots);
     return RC_OK;
+}
+
+uint64_t slots_silence(const struct slots *slots, const char *site)
+{
+    uint64_t most_ms = 0;
+    for (size_t i = 0; i < slots->count; i++) {
+        const struct slot *slot = slots->slot[i];
+        const bool counts = !site || strcmp(slot->name + strlen("tarn_"), site) == 0;
+        if (counts && slot->lag_ms > most_ms)
+            most_ms = slot->lag_ms;
+    }
+    return most_ms;
 }

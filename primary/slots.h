@@ -20,4 +20,10 @@ void slots_close(struct slots **slots);
 /* Look at every slot and append an object for each to list. */
 MUST_CHECK enum rc slots_look(struct slots *slots, struct pg *pg, struct json *list, struct err *e);
 
+/*
+ * For how long, in milliseconds, the most silent mirror has not caught up with the primary (site:
+ * that one alone), as of the last look. Never too little. 0: there is none.
+ */
+uint64_t slots_silence(const struct slots *slots, const char *site);
+
 #endif

@@ -24,6 +24,17 @@ struct copier {
     uint8_t *readback; /* what this site has */
 };
 
+struct store *copier_to(struct volume *volume)
+{
+    struct store *local = volume_local(volume);
+    return local || !volume_former(volume) ? local : volume_origin(volume);
+}
+
+struct store *copier_from(struct volume *volume)
+{
+    return volume_local(volume) ? volume_origin(volume) : volume_former(volume);
+}
+
 enum rc copier_open(struct copier **out, struct volume *volume, struct err *e)
 {
     struct copier *c = calloc(1, sizeof(*c));
@@ -52,14 +63,14 @@ void copier_close(struct copier **copier)
 }
 
 /*
- * Is this block here and good? A slice without sums can only be compared with the origin's bytes,
- * so for it the answer is no.
+ * Is this block here and good? At a mirror a slice without sums can only be compared with the
+ * origin's bytes, so for it the answer is no. At a primary what is here was written here.
  */
 static bool is_present(struct copier *c, struct block_id block, struct block_sums sums)
 {
     struct err ignored = ERR_INIT;
-    return sums.sums &&
-           volume_get_block_from(c->volume, volume_local(c->volume), block, sums, c->readback,
+    return (sums.sums || volume_former(c->volume)) &&
+           volume_get_block_from(c->volume, copier_to(c->volume), block, sums, c->readback,
                                  clock_deadline(BLOCK_MS), &ignored) == RC_OK;
 }
 
@@ -71,8 +82,8 @@ static enum rc copy_block(struct copier *c, struct block_id block, struct block_
         return RC_OK;
     }
     uint64_t deadline = clock_deadline(BLOCK_MS);
-    struct store *local = volume_local(c->volume);
-    struct store *origin = volume_origin(c->volume);
+    struct store *local = copier_to(c->volume);
+    struct store *origin = copier_from(c->volume);
     if (!origin)
         return err_fail(e, RC_UNAVAILABLE, "the origin store cannot be reached");
     if (volume_get_block_from(c->volume, origin, block, sums, c->block, deadline, e))
@@ -93,7 +104,7 @@ static enum rc delete_block(struct copier *c, struct block_id block, struct err 
 {
     char key[BLOCK_KEY_BYTES];
     block_key(key, volume_hash_prefix(c->volume), block);
-    if (store_remove(volume_local(c->volume), key, clock_deadline(BLOCK_MS), e))
+    if (store_remove(copier_to(c->volume), key, clock_deadline(BLOCK_MS), e))
         return err_note(e, "could not remove block %s", key);
     metric_add(&deleted_blocks, 1);
     return RC_OK;

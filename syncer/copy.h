@@ -19,6 +19,13 @@ struct copier;
 /* Called between blocks: RC_STALE ends the work because the order is no longer ours. */
 typedef enum rc (*copy_still_ours)(void *arg, struct err *e);
 
+/*
+ * The bucket that is filled, and the one that it is filled from: a mirror's own and the origin, or,
+ * at a primary that was a mirror, its own and that of the primary before it. NULL: there is none.
+ */
+struct store *copier_to(struct volume *volume);
+struct store *copier_from(struct volume *volume);
+
 MUST_CHECK enum rc copier_open(struct copier **out, struct volume *volume, struct err *e);
 void copier_close(struct copier **copier);
 

@@ -212,10 +212,19 @@ enum rc queue_check_mirror(struct queue *q, struct err *e)
     if (call(q, "SELECT * FROM tarn_1.volume()", NULL, 0, &r, e))
         return e->code;
     const char *role = pg_get_text(r, 0, pg_column(r, "role"));
-    if (!role || strcmp(role, "primary") != 0)
+    if (!role || strcmp(role, "primary") != 0 || !pg_is_null(r, 0, pg_column(r, "former_bucket")))
         return RC_OK;
     err_fail(e, RC_INVALID, "this site is the primary: its blocks are where they belong");
     return err_exits(e, EXIT_NOT_READY);
+}
+
+enum rc queue_former_end(struct queue *q, bool *is_over, struct err *e)
+{
+    auto_result struct pg_result *r = NULL;
+    if (call(q, "SELECT * FROM tarn_1.former_end()", NULL, 0, &r, e))
+        return e->code;
+    *is_over = pg_get_bool(r, 0, 0);
+    return RC_OK;
 }
 
 enum rc queue_backlog(struct queue *q, struct backlog *out, struct err *e)

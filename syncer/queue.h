@@ -80,6 +80,8 @@ MUST_CHECK enum rc queue_backfill(struct queue *queue, bool *is_more, struct err
 MUST_CHECK enum rc queue_is_due(struct queue *queue, bool *out, struct err *e);
 /* RC_INVALID: this site is the primary, where there is nothing to copy. */
 MUST_CHECK enum rc queue_check_mirror(struct queue *queue, struct err *e);
+/* At a primary: is the bucket of the one before it of no use any more, from now on? */
+MUST_CHECK enum rc queue_former_end(struct queue *queue, bool *is_over, struct err *e);
 MUST_CHECK enum rc queue_backlog(struct queue *queue, struct backlog *out, struct err *e);
 
 /* Visit up to limit orders that failed at least once. */

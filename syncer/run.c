@@ -25,6 +25,7 @@
 #define POLL_MS    100
 #define BACKLOG_MS 1000
 #define PAUSE_MS   1000
+#define FORMER_MS  60000
 /* A run with --once gives up on orders that failed this often. */
 #define ONCE_TRIES         3
 #define WORKER_STACK_BYTES ((size_t)512 << 10)
@@ -260,10 +261,25 @@ static bool is_hopeless(struct queue *queue, const struct backlog *b)
     return queue_failures(queue, 1000, keep_worst, &least, &e) == RC_OK && least >= ONCE_TRIES;
 }
 
+/* Nothing waits at a primary: can it do without the bucket of the one before it? */
+static void settle(struct syncer *s, struct queue *queue, uint64_t *due_ms)
+{
+    struct err e = ERR_INIT;
+    bool is_over = false;
+    if (!volume_former(s->volume) || clock_ms() < *due_ms)
+        return;
+    *due_ms = clock_deadline(FORMER_MS);
+    if (queue_former_end(queue, &is_over, &e))
+        log_err(LOG_LEVEL_WARN, &e, "could not ask whether the old bucket is still needed");
+    else if (is_over)
+        log_info("every block is in this site's bucket; %s is not read from any more",
+                 volume_former(s->volume)->label);
+}
+
 static enum rc coordinate(struct syncer *s, struct queue *queue, struct err *e)
 {
     struct backlog backlog = {0};
-    uint64_t backlog_at_ms = 0;
+    uint64_t backlog_at_ms = 0, former_at_ms = 0;
     while (!s->is_stopping) {
         bool is_finished;
         struct err poll = ERR_INIT;
@@ -272,6 +288,8 @@ static enum rc coordinate(struct syncer *s, struct queue *queue, struct err *e)
             nap(s, PAUSE_MS);
             continue;
         }
+        if (is_finished)
+            settle(s, queue, &former_at_ms);
         if (s->options->is_once && is_finished)
             return RC_OK;
         if (s->options->is_once && is_hopeless(queue, &backlog)) {
@@ -311,12 +329,18 @@ static enum rc open_services(struct syncer *s, struct err *e)
     return RC_OK;
 }
 
-static enum rc check_is_mirror(struct syncer *s, struct err *e)
+static enum rc check_has_store(struct syncer *s, struct err *e)
 {
-    if (volume_local(s->volume) && volume_local(s->volume) != volume_origin(s->volume))
+    if (copier_to(s->volume))
         return RC_OK;
     return err_fail(e, RC_INVALID,
                     "this site has no object store of its own to copy to; join it with --bucket");
+}
+
+/* A primary's bucket says whose it is already. */
+static enum rc claim_local(struct syncer *s, struct err *e)
+{
+    return volume_local(s->volume) ? volume_claim_local(s->volume, e) : RC_OK;
 }
 
 static enum rc start_workers(struct syncer *s, struct err *e)
@@ -341,13 +365,13 @@ static enum rc serve(struct syncer *s, struct err *e)
         .local_bucket = o->bucket,
     };
     struct queue *queue = NULL;
-    if (volume_open(&s->volume, &volume, e) || check_is_mirror(s, e) ||
-        volume_claim_local(s->volume, e) || open_services(s, e) || queue_open(&queue, o->url, e))
+    if (volume_open(&s->volume, &volume, e) || check_has_store(s, e) || claim_local(s, e) ||
+        open_services(s, e) || queue_open(&queue, o->url, e))
         return e->code;
 
     enum rc rc = start_workers(s, e);
     if (rc == RC_OK) {
-        log_info("copying to %s with %u workers", volume_local(s->volume)->label, s->thread_count);
+        log_info("copying to %s with %u workers", copier_to(s->volume)->label, s->thread_count);
         daemon_notify("READY=1");
         rc = coordinate(s, queue, e);
     }

@@ -26,6 +26,7 @@ static void site_deinit(struct meta_site *site)
     free(site->state);
     free(site->local_bucket);
     free(site->origin_bucket);
+    free(site->former_bucket);
     free(site->primary_url);
 }
 
@@ -126,6 +127,7 @@ static enum rc read_site(struct meta *meta, const struct pg_result *answer, stru
         .state = text_copy(answer, "state", &is_short),
         .local_bucket = text_copy(answer, "local_bucket", &is_short),
         .origin_bucket = text_copy(answer, "origin_bucket", &is_short),
+        .former_bucket = text_copy(answer, "former_bucket", &is_short),
         .primary_url = text_copy(answer, "primary_url", &is_short),
         .is_ready = pg_get_bool(answer, 0, pg_column(answer, "is_ready")),
         .epoch = pg_get_int8(answer, 0, pg_column(answer, "epoch")),

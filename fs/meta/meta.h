@@ -36,6 +36,7 @@ struct meta_options {
 struct meta_site {
     char *name, *role, *state;          /* "primary" | "mirror" */
     char *local_bucket, *origin_bucket; /* NULL: as the format row */
+    char *former_bucket; /* of the primary before this one, while blocks are fetched from it */
     char *primary_url;
     bool is_ready; /* a primary, or a mirror that has become consistent */
     int64_t epoch;

@@ -14,10 +14,12 @@ METRIC_DEFINE(fallen, METRIC_COUNTER, "tarn_store_origin_gets_total", NULL,
 METRIC_DEFINE(unkept, METRIC_COUNTER, "tarn_store_local_put_failures_total", NULL,
               "objects that were stored at the origin but not in the site's own store");
 
+enum chain_puts { PUT_ORIGIN, PUT_BOTH, PUT_LOCAL };
+
 struct chain_store {
     struct store base;
     struct store *local, *origin;
-    bool writes_both;
+    enum chain_puts puts;
 };
 
 static int weight(enum rc rc)
@@ -97,8 +99,10 @@ static enum rc chain_put(struct store *base, const char *key, struct bytes data,
                          uint64_t deadline_ms, struct err *e)
 {
     struct chain_store *c = (struct chain_store *)base;
+    if (c->puts == PUT_LOCAL)
+        return store_put(c->local, key, data, deadline_ms, e);
     enum rc rc = store_put(c->origin, key, data, deadline_ms, e);
-    if (rc || !c->writes_both)
+    if (rc || c->puts == PUT_ORIGIN)
         return rc;
 
     /* The origin has it, so it is stored; the syncer brings what is missing here. */
@@ -142,8 +146,8 @@ static const struct store_ops chain_ops = {
     .close = chain_close,
 };
 
-enum rc store_chain(struct store **out, struct store **local, struct store **origin,
-                    bool write_both, struct err *e)
+static enum rc chain_open(struct store **out, struct store **local, struct store **origin,
+                          enum chain_puts puts, struct err *e)
 {
     struct chain_store *c = calloc(1, sizeof(*c));
     if (!c)
@@ -152,7 +156,19 @@ enum rc store_chain(struct store **out, struct store **local, struct store **ori
     memcpy(c->base.label, (*local)->label, sizeof(c->base.label));
     c->local = take_pointer(local);
     c->origin = take_pointer(origin);
-    c->writes_both = write_both;
+    c->puts = puts;
     *out = &c->base;
     return RC_OK;
+}
+
+enum rc store_chain(struct store **out, struct store **local, struct store **origin,
+                    bool write_both, struct err *e)
+{
+    return chain_open(out, local, origin, write_both ? PUT_BOTH : PUT_ORIGIN, e);
+}
+
+enum rc store_successor(struct store **out, struct store **own, struct store **former,
+                        struct err *e)
+{
+    return chain_open(out, own, former, PUT_LOCAL, e);
 }

@@ -51,6 +51,11 @@ MUST_CHECK enum rc store_retry(struct store **out, struct store **below, unsigne
  */
 MUST_CHECK enum rc store_chain(struct store **out, struct store **local, struct store **origin,
                                bool write_both, struct err *e);
+
+/* The same where own has taken the place of former: everything but reading is for own alone. */
+MUST_CHECK enum rc store_successor(struct store **out, struct store **own, struct store **former,
+                                   struct err *e);
+
 /*
  * Of two stores' failures, is b the one to report? A store that may answer later outweighs a bad
  * copy, and that outweighs "not found", which is only true when every store says so.

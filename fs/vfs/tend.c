@@ -76,6 +76,14 @@ static void note_beat(struct vfs *vfs, enum rc rc, const struct err *e, bool *is
     *is_failing = rc != RC_OK && rc != RC_STALE;
 }
 
+/* After a promotion blocks are written and read elsewhere. */
+static void follow_stores(struct vfs *vfs)
+{
+    struct err e = ERR_INIT;
+    if (volume_follow(vfs->volume, &e))
+        log_err(LOG_LEVEL_WARN, &e, "could not open the buckets of this site's new role yet");
+}
+
 static void flush_usage(struct vfs *vfs, bool *is_failing)
 {
     struct err e = ERR_INIT;
@@ -102,6 +110,7 @@ static void tend_session(void *arg)
         next_beat = clock_deadline(HEARTBEAT_MS);
         enum rc rc = meta_refresh(vfs->meta, &vitals, &e);
         note_beat(vfs, rc, &e, &beat_fails);
+        follow_stores(vfs);
     }
 }
 

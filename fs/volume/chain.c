@@ -76,12 +76,39 @@ static enum rc open_distant(struct store **out, const struct format *format, con
     return rc;
 }
 
-static enum rc open_mirror(struct volume_chain *out, const struct format *format,
-                           const char *local_bucket, const char *origin_bucket, bool checks_uuid,
+/* Put the bucket of the primary before this one behind *own, which the answer owns then. */
+static enum rc open_former(struct store **own, struct store **former, const struct format *format,
+                           const char *bucket, bool checks_uuid, struct err *e)
+{
+    if (open_distant(former, format, bucket, checks_uuid, e))
+        return e->code;
+    struct store *both = NULL, *behind = *former;
+    if (store_successor(&both, own, &behind, e)) {
+        store_close(former);
+        return e->code;
+    }
+    *own = both;
+    return RC_OK;
+}
+
+/* What a mirror calls its origin: the primary's bucket, and behind it the one before, if any. */
+static enum rc open_origin(struct store **out, const struct format *format,
+                           const struct meta_site *site, const char *bucket, bool checks_uuid,
                            struct err *e)
 {
+    struct store *former = NULL;
+    enum rc rc = open_distant(out, format, bucket, checks_uuid, e);
+    if (rc == RC_OK && site->former_bucket)
+        rc = open_former(out, &former, format, site->former_bucket, checks_uuid, e);
+    return rc;
+}
+
+static enum rc open_mirror(struct volume_chain *out, const struct format *format,
+                           const struct meta_site *site, const char *local_bucket,
+                           const char *origin_bucket, bool checks_uuid, struct err *e)
+{
     struct store *local = NULL, *origin = NULL;
-    enum rc rc = open_distant(&origin, format, origin_bucket, checks_uuid, e);
+    enum rc rc = open_origin(&origin, format, site, origin_bucket, checks_uuid, e);
     if (rc == RC_OK && !local_bucket) {
         *out = (struct volume_chain){.top = origin, .origin = origin};
         return RC_OK;
@@ -97,6 +124,22 @@ static enum rc open_mirror(struct volume_chain *out, const struct format *format
     return rc;
 }
 
+static enum rc open_primary(struct volume_chain *out, const struct format *format,
+                            const struct meta_site *site, const char *bucket, bool checks_uuid,
+                            struct err *e)
+{
+    struct store *own = NULL, *top, *former = NULL;
+    enum rc rc = open_required(&own, format, bucket, checks_uuid, 0, e);
+    top = own;
+    if (rc == RC_OK && site->former_bucket)
+        rc = open_former(&top, &former, format, site->former_bucket, checks_uuid, e);
+    if (rc == RC_OK)
+        *out = (struct volume_chain){.top = top, .origin = own, .former = former};
+    else
+        store_close(&own);
+    return rc;
+}
+
 enum rc volume_chain_open(struct volume_chain *out, const struct format *format,
                           const struct meta_site *site, const struct volume_options *options,
                           struct err *e)
@@ -104,13 +147,9 @@ enum rc volume_chain_open(struct volume_chain *out, const struct format *format,
     const char *origin = first_set(options->bucket, site->origin_bucket, format->bucket);
     if (strcmp(site->role, "mirror") == 0) {
         const char *local = first_set(options->local_bucket, site->local_bucket, NULL);
-        return open_mirror(out, format, local, origin, options->checks_uuid, e);
+        return open_mirror(out, format, site, local, origin, options->checks_uuid, e);
     }
-    struct store *top;
-    enum rc rc = open_required(&top, format, origin, options->checks_uuid, 0, e);
-    if (rc == RC_OK)
-        *out = (struct volume_chain){.top = top, .origin = top};
-    return rc;
+    return open_primary(out, format, site, origin, options->checks_uuid, e);
 }
 
 void volume_chain_close(struct volume_chain *chain)

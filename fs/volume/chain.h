@@ -7,10 +7,11 @@
 
 #include "fs/volume/volume.h"
 
-/* The stores of a site. At a mirror with a bucket of its own, top is the chain of the two ends and
- * owns them; else local is NULL and origin is top. */
+/* The stores of a site; top owns them all. At a mirror with a bucket of its own, top is the chain
+ * of the two ends; else local is NULL. former is NULL but at a primary that still reads from the
+ * bucket of the one before it. */
 struct volume_chain {
-    struct store *top, *local, *origin;
+    struct store *top, *local, *origin, *former;
 };
 
 /*

@@ -9,7 +9,8 @@
 #include "fs/base/json.h"
 
 #define EPOCH_BYTES_MAX 4096
-#define READ_MS         30000
+#define STORE_MS        30000
+#define CALL_MS         60000
 
 enum rc epoch_encode(const struct epoch_mark *mark, struct buf *out, struct err *e)
 {
@@ -46,9 +47,39 @@ enum rc epoch_read(struct store *store, struct epoch_mark *out, struct err *e)
 {
     auto_buf struct buf text;
     buf_init(&text, EPOCH_BYTES_MAX);
-    if (store_get(store, EPOCH_KEY, 0, STORE_TO_END, &text, clock_deadline(READ_MS), e))
+    if (store_get(store, EPOCH_KEY, 0, STORE_TO_END, &text, clock_deadline(STORE_MS), e))
         return err_note(e, "could not read object \"" EPOCH_KEY "\"");
     return epoch_decode(buf_bytes(&text), out, e);
+}
+
+enum rc epoch_write(struct store *store, const struct epoch_mark *mark, struct err *e)
+{
+    auto_buf struct buf text;
+    buf_init(&text, EPOCH_BYTES_MAX);
+    if (epoch_encode(mark, &text, e))
+        return e->code;
+    if (store_put(store, EPOCH_KEY, buf_bytes(&text), clock_deadline(STORE_MS), e))
+        return err_note(e, "could not write object \"" EPOCH_KEY "\"");
+    return RC_OK;
+}
+
+enum rc epoch_ask(struct pg *pg, struct epoch_mark *out, struct err *e)
+{
+    auto_result struct pg_result *row = NULL;
+    if (pg_call(pg, "SELECT * FROM tarn_1.epoch()", NULL, 0, clock_deadline(CALL_MS), &row, e))
+        return err_note(e, "could not read the epoch");
+    if (pg_rows(row) != 1) {
+        err_fail(e, RC_INVALID, "this database is not a primary");
+        return err_exits(e, EXIT_NOT_READY);
+    }
+    *out = (struct epoch_mark){
+        .epoch = pg_get_int8(row, 0, pg_column(row, "epoch")),
+        .timeline = pg_get_int8(row, 0, pg_column(row, "timeline")),
+        .next_chunk = pg_get_int8(row, 0, pg_column(row, "next_chunk")),
+    };
+    (void)snprintf(out->system_identifier, sizeof(out->system_identifier), "%s",
+                   pg_get_text(row, 0, pg_column(row, "system_identifier")));
+    return RC_OK;
 }
 
 /* How the database falls short of the bucket, or NULL. */

@@ -1,5 +1,7 @@
 #include "fs/volume/volume.h"
 
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,12 +13,22 @@
 #include "fs/volume/guard.h"
 #include "fs/volume/sums.h"
 
+#define VOLUME_STORES_MAX 8192 /* role and buckets of a site, as text */
+
 METRIC_DEFINE(corrupt_blocks, METRIC_COUNTER, "tarn_block_corrupt_total", NULL,
               "copies of blocks in a bucket that were not what their length or sum promises");
 
+/* The stores of one time. Earlier ones stay until the end: somebody may be reading from them. */
+struct chain_version {
+    struct volume_chain chain;
+    char *made_for; /* describe() of the site and the format that it was opened for */
+    struct chain_version *before;
+};
+
 struct volume {
     struct meta *meta;
-    struct volume_chain chain;
+    struct volume_options options; /* of which only what volume_follow() needs is set */
+    _Atomic(struct chain_version *) stores;
     char *name, *uuid;
     uint32_t block_bytes;
     enum codec codec;
@@ -37,6 +49,72 @@ static enum rc take_constants(struct volume *v, const struct format *format, str
     return codec_parse(format->compression ? format->compression : "", &v->codec, e);
 }
 
+static const struct volume_chain *chain_of(struct volume *v)
+{
+    return &atomic_load_explicit(&v->stores, memory_order_acquire)->chain;
+}
+
+static void chains_close(struct chain_version *stores)
+{
+    while (stores) {
+        struct chain_version *before = stores->before;
+        volume_chain_close(&stores->chain);
+        free(stores->made_for);
+        free(stores);
+        stores = before;
+    }
+}
+
+/* What decides which stores there are. */
+static char *describe(const struct format *format, const struct meta_site *site)
+{
+    const char *const parts[] = {site->role, site->local_bucket, site->origin_bucket,
+                                 site->former_bucket, format->bucket};
+    char text[VOLUME_STORES_MAX];
+    size_t size = 0;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && size < sizeof(text); i++)
+        size +=
+            (size_t)snprintf(text + size, sizeof(text) - size, "%s\n", parts[i] ? parts[i] : "");
+    return strdup(text);
+}
+
+/* Open the stores of a site and use them from now on. */
+static enum rc add_chain(struct volume *v, const struct format *format,
+                         const struct meta_site *site, const struct volume_options *options,
+                         struct err *e)
+{
+    struct chain_version *fresh = calloc(1, sizeof(*fresh));
+    char *made_for = describe(format, site);
+    if (!fresh || !made_for || volume_chain_open(&fresh->chain, format, site, options, e)) {
+        const bool is_short = !fresh || !made_for;
+        free(fresh);
+        free(made_for);
+        return is_short ? err_fail(e, RC_NO_SPACE, "out of memory") : e->code;
+    }
+    fresh->made_for = made_for;
+    fresh->before = atomic_load_explicit(&v->stores, memory_order_relaxed);
+    atomic_store_explicit(&v->stores, fresh, memory_order_release);
+    return RC_OK;
+}
+
+enum rc volume_follow(struct volume *v, struct err *e)
+{
+    struct format *format = meta_format_ref(v->meta);
+    const struct meta_site *site = meta_site(v->meta);
+    auto_free char *now = describe(format, site);
+    enum rc rc = RC_OK;
+    if (!now)
+        rc = err_fail(e, RC_NO_SPACE, "out of memory");
+    else if (strcmp(now, atomic_load(&v->stores)->made_for) != 0) {
+        rc = add_chain(v, format, site, &v->options, e);
+        if (rc == RC_OK)
+            log_info("this site is a %s now, blocks are written to %s", site->role,
+                     chain_of(v)->origin->label);
+    }
+    meta_format_unref(v->meta, &format);
+    return rc;
+}
+
 enum rc volume_assemble(struct volume **out, const struct format *format,
                         const struct meta_site *site, const struct volume_options *options,
                         struct err *e)
@@ -50,8 +128,9 @@ enum rc volume_assemble(struct volume **out, const struct format *format,
     if (!v)
         return err_fail(e, RC_NO_SPACE, "out of memory");
     enum rc rc = take_constants(v, format, e);
+    v->options.checks_uuid = options->checks_uuid;
     if (rc == RC_OK)
-        rc = volume_chain_open(&v->chain, format, site, options, e);
+        rc = add_chain(v, format, site, options, e);
     if (rc) {
         volume_close(&v);
         return rc;
@@ -82,7 +161,7 @@ void volume_close(struct volume **volume)
     struct volume *v = *volume;
     if (!v)
         return;
-    volume_chain_close(&v->chain);
+    chains_close(v->stores);
     if (v->meta)
         meta_close(&v->meta);
     free(v->name);
@@ -98,22 +177,27 @@ struct meta *volume_meta(struct volume *volume)
 
 struct store *volume_store(struct volume *volume)
 {
-    return volume->chain.top;
+    return chain_of(volume)->top;
 }
 
 struct store *volume_local(struct volume *volume)
 {
-    return volume->chain.local;
+    return chain_of(volume)->local;
 }
 
 struct store *volume_origin(struct volume *volume)
 {
-    return volume->chain.origin;
+    return chain_of(volume)->origin;
+}
+
+struct store *volume_former(struct volume *volume)
+{
+    return chain_of(volume)->former;
 }
 
 enum rc volume_claim_local(struct volume *volume, struct err *e)
 {
-    if (guard_claim(volume->chain.local, volume->uuid, e))
+    if (guard_claim(chain_of(volume)->local, volume->uuid, e))
         return err_note(e, "could not mark the bucket of this site");
     return RC_OK;
 }
@@ -197,7 +281,8 @@ enum rc volume_get_block_from(struct volume *v, struct store *from, struct block
 static enum rc ask_ends(struct volume *v, struct block_id block, struct block_sums sums,
                         uint8_t *plain, uint64_t deadline_ms, struct err *e)
 {
-    struct store *const ends[] = {v->chain.local, v->chain.origin};
+    const struct volume_chain *chain = chain_of(v);
+    struct store *const ends[] = {chain->local, chain->origin, chain->former};
     enum rc worst = RC_OK;
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         struct err mine = ERR_INIT;
@@ -251,7 +336,7 @@ enum rc volume_put_block_to(struct volume *v, struct store *to, struct block_id 
 enum rc volume_put_block(struct volume *v, struct block_id block, const uint8_t *plain,
                          uint64_t deadline_ms, struct err *e)
 {
-    return volume_put_block_to(v, v->chain.top, block, plain, deadline_ms, e);
+    return volume_put_block_to(v, chain_of(v)->top, block, plain, deadline_ms, e);
 }
 
 enum rc volume_remove_block(struct volume *v, struct block_id block, uint64_t deadline_ms,
@@ -262,10 +347,10 @@ enum rc volume_remove_block(struct volume *v, struct block_id block, uint64_t de
         return rc;
     char key[BLOCK_KEY_BYTES];
     block_key(key, v->hash_prefix, block);
-    return store_remove(v->chain.origin, key, deadline_ms, e);
+    return store_remove(chain_of(v)->origin, key, deadline_ms, e);
 }
 
 enum rc volume_vouch(struct volume *v, struct err *e)
 {
-    return guard_vouch(v->chain.origin, v->uuid, e);
+    return guard_vouch(chain_of(v)->origin, v->uuid, e);
 }

@@ -2,8 +2,9 @@
  * volume - a volume opened at a site: its metadata handle and the store chain that its format row
  * and its site row describe. The only place where a format row becomes a store.
  *
- * At a primary the chain is the origin bucket. At a mirror it is local, then origin; a missing
- * origin is then a warning, not a failure, and it may appear later.
+ * At a primary the chain is the origin bucket; one that was a mirror reads what it still lacks from
+ * the bucket of the primary before it. At a mirror it is local, then origin; a missing origin is
+ * then a warning, not a failure, and it may appear later.
  *
  * Threads   any, between open and close
  * Blocking  opening and every block verb wait for network and disk
@@ -34,6 +35,14 @@ MUST_CHECK enum rc volume_open(struct volume **out, const struct volume_options 
                                struct err *e);
 void volume_close(struct volume **volume);
 
+/*
+ * Open other stores if the site has another role or other buckets than when the stores in use were
+ * opened: after a promotion. Asked at each heartbeat, by one thread. The buckets of volume_options
+ * were those of the former role and count no more. Stores that were handed out stay open until
+ * volume_close(). On failure all is as before.
+ */
+MUST_CHECK enum rc volume_follow(struct volume *volume, struct err *e);
+
 struct meta *volume_meta(struct volume *volume);
 /* The chain as readers use it, keys relative to "<name>/". */
 struct store *volume_store(struct volume *volume);
@@ -44,6 +53,8 @@ struct store *volume_store(struct volume *volume);
  */
 struct store *volume_local(struct volume *volume);
 struct store *volume_origin(struct volume *volume);
+/* At a primary: the bucket of the primary before it, while it is still read from; else NULL. */
+struct store *volume_former(struct volume *volume);
 
 /*
  * Write the volume's identity into a mirror's own bucket that has none yet, so that it cannot be

@@ -10,7 +10,8 @@ $$;
 -- NULL before adopt or join. api is the digest that the installer left as the schema's comment.
 CREATE FUNCTION tarn_1.volume()
 RETURNS TABLE (format text, site text, role text, state text, local_bucket text,
-               origin_bucket text, primary_url text, is_ready bool, epoch int8, api text)
+               origin_bucket text, primary_url text, is_ready bool, epoch int8, api text,
+               former_bucket text)
 LANGUAGE sql STABLE AS $$
     SELECT (SELECT s.value FROM public.jfs_setting AS s WHERE s.name = 'format'),
            l.name, l.role, l.state, l.local_bucket, l.origin_bucket, l.primary_url,
@@ -21,7 +22,8 @@ LANGUAGE sql STABLE AS $$
                    JOIN pg_catalog.pg_description AS d
                      ON d.objoid = n.oid
                     AND d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
-             WHERE n.nspname = 'tarn_1')
+             WHERE n.nspname = 'tarn_1'),
+           l.former_bucket
       FROM (SELECT) AS always LEFT JOIN tarn.local_site AS l ON true
 $$;
 

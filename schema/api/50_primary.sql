@@ -180,25 +180,6 @@ LANGUAGE sql STABLE AS $$
      WHERE l.role = 'primary'
 $$;
 
--- Begin an epoch above _above: every number handed out from here on is new, whatever a lost or
--- restored database may have handed out before. Clients must be unmounted: they own ranges.
-CREATE FUNCTION tarn_1.raise_epoch(_above int8) RETURNS TABLE (epoch int8)
-LANGUAGE plpgsql AS $$
-DECLARE
-    _epoch int8 := greatest(_above, (SELECT max(s.epoch) FROM tarn.site s)) + 1;
-BEGIN
-    INSERT INTO public.jfs_counter AS c (name, value)
-    VALUES ('nextInode', _epoch << 40), ('nextChunk', _epoch << 40),
-           ('nextSession', _epoch << 32), ('nextTrash', _epoch << 20)
-    ON CONFLICT (name) DO UPDATE SET value = greatest(c.value, excluded.value);
-    PERFORM setval('public.jfs_acl_id_seq',
-                   greatest(_epoch << 20, (SELECT last_value FROM public.jfs_acl_id_seq)));
-    UPDATE tarn.site s
-       SET epoch = _epoch, system_identifier = tarn_1.system_identifier()
-      FROM tarn.local_site l WHERE s.name = l.name;
-    RETURN QUERY SELECT _epoch;
-END $$;
-
 -- Our slots, one row each; the agent adds how many seconds each lags.
 CREATE FUNCTION tarn_1.slots()
 RETURNS TABLE (slot text, site text, active bool, wal_status text, confirmed_lsn text,
@@ -324,6 +305,9 @@ BEGIN
     SELECT _name, 'mirror', s.epoch, _system
       FROM tarn.local_site l JOIN tarn.site s ON s.name = l.name
     ON CONFLICT (name) DO NOTHING;
+    IF FOUND THEN
+        PERFORM tarn_1.number_site(_name);
+    END IF;
     RETURN QUERY SELECT EXISTS (SELECT FROM tarn.site
                                  WHERE name = _name AND role = 'mirror'
                                    AND system_identifier = _system);

@@ -45,6 +45,7 @@ BEGIN
         RAISE EXCEPTION 'this database is another site already';
     END IF;
     PERFORM tarn_1.watch_heartbeat();
+    PERFORM tarn_1.guard_if_fenced();
     RETURN QUERY SELECT tarn_1.system_identifier();
 END $$;
 

@@ -11,6 +11,10 @@
 --   worker         slice_fail with its fence                     not_before in the future
 --   worker         slice_left, which has lost its row            want delete, if the slice is gone
 --
+-- At a mirror that has become the primary what waits is still carried out. A client that stored blocks
+-- in the old bucket just before may commit them here, so for two hours, twice what a client may take
+-- from its first block to its commit, each new slice is looked at as well (slice_settle(), former_end()).
+--
 -- A worker whose lease ran out and was given to another finds another fence in the row, or no row:
 -- whatever it says then changes nothing. What it stored meanwhile is right, because an object is
 -- immutable and named by its slice; but others may have removed the slice before, so it says
@@ -31,6 +35,53 @@ BEGIN
         ON CONFLICT (slice) DO NOTHING;
     END IF;
     RETURN NULL;
+END $$;
+
+-- Fired by whoever commits or deletes a slice at a primary that still reads from the bucket of the one
+-- before it; with the rights of the owner, which clients do not have. The primary removes by itself what
+-- is deleted; an order only has to learn of it.
+CREATE FUNCTION tarn_1.slice_settle() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        UPDATE tarn.slice_state SET want = 'delete', attempts = 0, not_before = now()
+         WHERE slice = OLD.chunkid;
+    ELSIF NEW.refs > 0 THEN
+        INSERT INTO tarn.slice_state (slice, size, want) VALUES (NEW.chunkid, NEW.size, 'copy')
+        ON CONFLICT (slice) DO NOTHING;
+    END IF;
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION tarn_1.slice_settle() FROM PUBLIC;
+
+-- The mirror becomes the primary. Without a bucket of its own there was no trigger, and none is made.
+CREATE FUNCTION tarn_1.slice_orders_turn(_has_former bool) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    DROP TRIGGER IF EXISTS tarn_slice_order ON public.jfs_chunk_ref;
+    IF _has_former THEN
+        CREATE TRIGGER tarn_slice_settle AFTER INSERT OR DELETE ON public.jfs_chunk_ref
+            FOR EACH ROW EXECUTE FUNCTION tarn_1.slice_settle();
+    END IF;
+END $$;
+
+-- At a primary: is the bucket of the one before it of no use any more? Then it is not read from again.
+CREATE FUNCTION tarn_1.former_end() RETURNS TABLE (is_over bool)
+LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
+BEGIN
+    is_over := EXISTS (
+        SELECT FROM tarn.local_site l, tarn.promotion p
+         WHERE l.role = 'primary' AND l.former_bucket IS NOT NULL
+           AND p.id = (SELECT max(n.id) FROM tarn.promotion n)
+           AND p.switched_at < clock_timestamp() - interval '2 hours'
+           AND NOT EXISTS (SELECT FROM tarn.slice_state)
+           AND EXISTS (SELECT FROM tarn.cursor c
+                        WHERE c.name = 'backfill' AND c.done_at IS NOT NULL));
+    IF is_over THEN
+        DROP TRIGGER IF EXISTS tarn_slice_settle ON public.jfs_chunk_ref;
+        UPDATE tarn.local_site SET former_bucket = NULL;
+    END IF;
+    RETURN NEXT;
 END $$;
 
 -- Begin to take orders: to be called once every table is copied. Making the trigger waits for

@@ -15,7 +15,7 @@ from harness.volume import (BIN, DENIED, DONE, FAILED, NOT_FORMATTED, STORE, UNR
                             Restored, Volume, tarn, tarn_json)
 from harness.wait import stays, wait_for
 
-SLICE_ID_HIGH = 1 << 40
+SLICE_ID_HIGH = 8 << 40  # the first epoch after 0 that the first primary may begin
 
 
 def refused(done, code, *words):
@@ -365,7 +365,7 @@ def test_a_database_behind_its_bucket_is_refused_until_its_epoch_is_raised(volum
     assert primary("adopt", volume.url, "--raise-epoch").returncode == DONE
     counters = dict(volume.query("SELECT name, value FROM jfs_counter"))
     assert counters["nextChunk"] == counters["nextInode"] == SLICE_ID_HIGH
-    assert counters["nextSession"] == 1 << 32
+    assert counters["nextSession"] == 8 << 32
     Agent(volume.url, workdir / "c.log").wait_ready().stop()
     with volume.mount() as here:
         here.path("f").write_text("x")

@@ -310,6 +310,34 @@ TEST("a mirror whose own copy is bad or gone reads the origin's")
     }
 }
 
+TEST(
+    "a primary that was a mirror writes to its own bucket, and reads from the old one what it lacks")
+{
+    auto_place struct place p;
+    place_init(&p, "primary", "none");
+    struct err e = ERR_INIT;
+    auto_volume struct volume *old = open_at(&p);
+    put(old);
+    /* The same volume, once its format row names the other bucket. */
+    free(p.format.bucket);
+    p.format.bucket = text(p.local);
+    p.site.former_bucket = text(p.origin);
+    auto_volume struct volume *volume = open_at(&p);
+    CHECK(!volume_local(volume) && volume_former(volume));
+    CHECK_RC(volume_get_block_from(volume, volume_origin(volume), block, no_sums, back, soon(), &e),
+             RC_NOT_FOUND);
+    CHECK_RC(get(volume, no_sums), RC_OK);
+    put(volume);
+    move_away(p.origin, false);
+    CHECK_RC(get(volume, no_sums), RC_OK);
+    move_away(p.origin, true);
+    e = ERR_INIT;
+    CHECK_OK(volume_remove_block(volume, block, soon(), &e), &e);
+    CHECK_OK(volume_get_block_from(volume, volume_former(volume), block, no_sums, back, soon(), &e),
+             &e);
+    free(p.site.former_bucket);
+}
+
 TEST("a mirror opens without its origin, reads what it has, and takes the origin when it appears")
 {
     auto_place struct place p;
