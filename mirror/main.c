@@ -17,6 +17,7 @@ static const struct command_verb verbs[] = {
     {"run", "the agent of a mirror site", mirror_run},
     {"status", "show the state of a mirror and how far it is behind", mirror_status},
     {"wait", "wait until a mirror shows what the primary has", mirror_wait},
+    {"audit", "compare a mirror with its primary, and repair it", mirror_audit},
     {"leave", "end the mirror: subscription here, slot at the primary", mirror_leave},
     {"promote", "make this mirror the primary", mirror_promote},
     {"demote", "give a primary's role to one of its mirrors: promote, seen from there",

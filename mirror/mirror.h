@@ -15,6 +15,7 @@
 int mirror_join(int argc, char **argv);
 int mirror_run(int argc, char **argv);
 int mirror_status(int argc, char **argv);
+int mirror_audit(int argc, char **argv);
 int mirror_leave(int argc, char **argv);
 int mirror_wait(int argc, char **argv);
 int mirror_promote(int argc, char **argv);

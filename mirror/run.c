@@ -12,6 +12,7 @@
 #include "fs/base/command.h"
 #include "fs/base/log.h"
 #include "fs/base/metric.h"
+#include "mirror/audit_show.h"
 #include "mirror/facts.h"
 #include "mirror/follow.h"
 #include "mirror/mend.h"
@@ -21,6 +22,7 @@
 #define PRIMARY_MS      5000  /* between two questions to a primary that answers */
 #define PRIMARY_AWAY_MS 15000 /* and to one that does not */
 #define TABLES_MS       15000 /* between two tries to follow a new table */
+#define AUDIT_MS        15000 /* between two looks at what the last audit found */
 
 METRIC_DEFINE(lag_bytes, METRIC_GAUGE, "tarn_mirror_lag_bytes", NULL,
               "WAL of the primary that is not applied here")
@@ -75,7 +77,7 @@ struct mirror {
     bool has_lock, was_told_to_wait;
     struct facts_primary said;
     bool was_reached;
-    uint64_t ask_due_ms, tables_due_ms;
+    uint64_t ask_due_ms, tables_due_ms, audit_due_ms;
 
     int64_t last_seq, last_epoch;
     uint64_t last_beat_ms;  /* when we saw it */
@@ -226,13 +228,21 @@ static void count(const struct mirror *m, const struct facts *f)
     metric_set(&slices_gauge, f->slices_waiting);
 }
 
+static enum rc count_audit(struct mirror *m, struct err *e)
+{
+    if (clock_ms() < m->audit_due_ms)
+        return RC_OK;
+    m->audit_due_ms = clock_deadline(AUDIT_MS);
+    return audit_count_last(m->own, e);
+}
+
 static enum rc publish(struct agent *agent, const struct mirror *m, struct facts *f,
                        const char *why, struct err *e)
 {
     auto_json struct json *document = NULL;
     f->state = mirror_state_name(m->shown);
     f->detail = why[0] ? why : f->detail;
-    if (facts_document(f, &m->said, &document, e))
+    if (facts_document(f, &m->said, &document, e) || audit_add_last(m->own, document, e))
         return e->code;
     return agent_publish(agent, &document, f->is_ready, e);
 }
@@ -259,7 +269,7 @@ static enum rc look(struct agent *agent, struct mirror *m, struct err *e)
         reason = "";
     tell_state(m, state, reason);
     count(m, &f);
-    if (note_state(m, state, reason, e) || mend(m, &f, state, e))
+    if (note_state(m, state, reason, e) || count_audit(m, e) || mend(m, &f, state, e))
         return e->code;
     return publish(agent, m, &f, reason, e);
 }

@@ -9,6 +9,7 @@
 
 #include "fs/base/clock.h"
 #include "fs/base/command.h"
+#include "mirror/audit_show.h"
 #include "mirror/facts.h"
 #include "mirror/mirror.h"
 
@@ -74,10 +75,11 @@ static void print_for_people(const struct facts *f, const struct facts_primary *
                  f->slices_waiting, f->slices_failing);
 }
 
-static enum rc print_json(const struct facts *f, const struct facts_primary *p, struct err *e)
+static enum rc print_json(struct pg *own, const struct facts *f, const struct facts_primary *p,
+                          struct err *e)
 {
     auto_json struct json *document = NULL;
-    if (facts_document(f, p, &document, e))
+    if (facts_document(f, p, &document, e) || audit_add_last(own, document, e))
         return e->code;
     return json_print(document, stdout, e);
 }
@@ -104,7 +106,7 @@ static enum rc show(const struct status_options *o, struct pg *own, struct err *
     ask_primary(own, &f, &p);
     if (!o->json)
         print_for_people(&f, &p);
-    else if (print_json(&f, &p, e))
+    if (o->json ? print_json(own, &f, &p, e) : audit_show_last(own, e))
         return e->code;
     return judge(&f, e);
 }

@@ -178,6 +178,8 @@ static enum rc fill_stats(struct fsck *f, struct err *e)
 /* Records and counts come before the accounts, which follow from what is mended before them. */
 static enum rc check_all(struct fsck *f, struct err *e)
 {
+    if (f->options->only)
+        return fsck_blocks(f, e);
     for (enum flaw_check check = 0; check < FLAW_STATS; check++)
         if (fsck_flaws(f, check, NULL, 0, e))
             return e->code;
@@ -216,9 +218,11 @@ enum rc fsck_run(struct volume *volume, const struct fsck_options *options, fsck
         .arg = arg,
         .report = report,
     };
+    if (options->only)
+        f.store = f.chain = options->only;
     lock_init(&f.lock, LOCK_BASE_QUEUE);
     enum rc rc = options->top ? check_tree(&f, e) : check_all(&f, e);
-    if (rc == RC_OK)
+    if (rc == RC_OK && !options->only)
         rc = fsck_broken_files(&f, e);
     fsck_tell_rest(&f);
     lock_deinit(&f.lock);

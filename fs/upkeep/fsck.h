@@ -24,8 +24,9 @@ struct fsck_options {
     ino_num top;       /* 0: the whole volume; else this inode, and what is below it */
     bool is_recursive; /* with top: the whole tree, not only its direct children */
     bool repairs;
-    bool syncs_stats; /* count directories without statistics too, and correct all accounts */
-    bool checks_sums; /* read every block */
+    bool syncs_stats;   /* count directories without statistics too, and correct all accounts */
+    bool checks_sums;   /* read every block */
+    struct store *only; /* nothing but the blocks of slices, and in this store alone; NULL: all */
     unsigned threads;
     uint64_t
         settle_ms; /* accounts that differ must stand still for so long; clients flush at 1 s */

@@ -259,6 +259,24 @@ static void choose_age(struct gc *gc)
     gc->newest_s = (int64_t)clock_wall().tv_sec - skip_s;
 }
 
+static enum rc show_leaked(struct gc *gc, struct err *e)
+{
+    struct spilled items[64];
+    size_t count = 0;
+    if (!gc->options->leaked || gc->leaked.count == 0)
+        return RC_OK;
+    if (spill_rewind(&gc->leaked, e))
+        return e->code;
+    do {
+        if (spill_read(&gc->leaked, items, sizeof(items) / sizeof(items[0]), &count, e))
+            return e->code;
+        for (size_t i = 0; i < count; i++)
+            if (gc->options->leaked(items[i].block, items[i].stored_bytes, gc->options->arg, e))
+                return e->code;
+    } while (count > 0);
+    return RC_OK;
+}
+
 static enum rc collect(struct gc *gc, struct err *e)
 {
     if ((gc->options->deletes || gc->options->compacts) && gc_may_delete(gc, e))
@@ -269,7 +287,7 @@ static enum rc collect(struct gc *gc, struct err *e)
         ledger_waiting(gc->meta, &gc->report->waiting, e) || load_trash(gc, e))
         return e->code;
     choose_age(gc);
-    if (list_bucket(gc, e) || gc_confirm(gc, e))
+    if (list_bucket(gc, e) || gc_confirm(gc, e) || show_leaked(gc, e))
         return e->code;
     return gc->options->deletes ? gc_delete(gc, e) : RC_OK;
 }

@@ -28,7 +28,12 @@
 
 #define GC_SKIP_S 3600 /* within this time of its first object a slice is committed or given up */
 
+/* An object that leaked, by the caller's thread. */
+typedef enum rc (*gc_visit)(struct block_id block, uint64_t stored_bytes, void *arg, struct err *e);
+
 struct gc_options {
+    gc_visit leaked; /* is shown each, before any is deleted; NULL: they are only counted */
+    void *arg;
     bool deletes;            /* leaked objects, and what waits to be deleted */
     bool compacts;           /* every chunk of several records; with neither nothing is written */
     unsigned threads;        /* for deletions and compactions */
