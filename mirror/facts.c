@@ -38,6 +38,8 @@ static void take_row(struct facts *f, struct pg_result *row)
         .received_lsn = text(row, "received_lsn"),
         .applied_lsn = text(row, "applied_lsn"),
         .heartbeat_lsn = text(row, "heartbeat_lsn"),
+        .source_url = text(row, "source_url"),
+        .heartbeat_system = text(row, "heartbeat_system"),
         .is_ready = flag(row, "is_ready"),
         .has_subscription = flag(row, "has_subscription"),
         .is_enabled = flag(row, "is_enabled"),
@@ -53,6 +55,8 @@ static void take_row(struct facts *f, struct pg_result *row)
         .heartbeat_age_ms = number(row, "heartbeat_age_ms"),
         .slices_waiting = number(row, "slices_waiting"),
         .slices_failing = number(row, "slices_failing"),
+        .heartbeat_timeline = number(row, "heartbeat_timeline"),
+        .heartbeat_xid = number(row, "heartbeat_xid"),
     };
 }
 
@@ -86,7 +90,7 @@ void facts_ask_primary(struct pg *primary, const char *slot, struct facts_primar
     struct err ignored = ERR_INIT;
     auto_result struct pg_result *row = NULL;
     const struct pg_param name = pg_text(slot);
-    *out = (struct facts_primary){.is_reached = false};
+    out->is_reached = false;
     if (pg_call(primary, "SELECT * FROM tarn_1.slot_of($1)", &name, 1,
                 clock_deadline(MIRROR_ASK_MS), &row, &ignored))
         return;
@@ -100,7 +104,16 @@ void facts_ask_primary(struct pg *primary, const char *slot, struct facts_primar
 
 int64_t facts_lag_bytes(const struct facts *f, const struct facts_primary *p)
 {
+    if (f->source_url && p->knows_written)
+        return p->written_bytes;
     return p->is_reached && p->has_slot ? p->lag_bytes : f->waiting_bytes;
+}
+
+int64_t facts_lag_transactions(const struct facts *f, const struct facts_primary *p)
+{
+    if (facts_lag_bytes(f, p) == 0 && p->is_reached)
+        return 0;
+    return p->knows_written ? p->written_transactions : -1;
 }
 
 /* Members whose value may be NULL are left out then. */
@@ -121,6 +134,7 @@ static enum rc add_identity(struct json *d, const struct facts *f, struct err *e
         json_set_string(d, "state", f->state, e) || set_text(d, "detail", f->detail, e) ||
         json_set_bool(d, "ready", f->is_ready, e) || set_text(d, "ready_at", f->ready_at, e) ||
         set_text(d, "primary_url", f->primary_url, e) ||
+        set_text(d, "source_url", f->source_url, e) ||
         set_text(d, "local_bucket", f->local_bucket, e))
         return e->code;
     return set_text(d, "origin_bucket", f->origin_bucket, e);
@@ -160,8 +174,16 @@ static enum rc add_lag(struct json *d, const struct facts *f, const struct facts
         rc = set_text(lag, "applied_lsn", f->applied_lsn, e);
     if (!rc)
         rc = set_text(lag, "heartbeat_lsn", f->heartbeat_lsn, e);
+    if (!rc && f->has_heartbeat)
+        rc = json_set_int(lag, "epoch", f->epoch, e);
+    if (!rc)
+        rc = set_text(lag, "system_identifier", f->heartbeat_system, e);
+    if (!rc && f->heartbeat_timeline > 0)
+        rc = json_set_int(lag, "timeline", f->heartbeat_timeline, e);
     if (!rc)
         rc = json_set_int(lag, "bytes", facts_lag_bytes(f, p), e);
+    if (!rc && facts_lag_transactions(f, p) >= 0)
+        rc = json_set_int(lag, "transactions", facts_lag_transactions(f, p), e);
     if (!rc && f->has_heartbeat)
         rc = json_set_real(lag, "seconds", (double)f->heartbeat_age_ms / 1000, e);
     return set_group(d, "lag", &lag, rc, e);

@@ -13,13 +13,13 @@
 
 struct table {
     char relation[RELATION_MAX];
-    uint64_t bytes;
+    uint64_t bytes, rows;
     bool is_ready;
 };
 
 struct copy_plan {
     size_t count;
-    uint64_t bytes_total;
+    uint64_t bytes_total, rows_total;
     struct table tables[TABLES_MAX];
 };
 
@@ -39,7 +39,9 @@ enum rc copy_plan_make(struct copy_plan **out, struct pg *primary, struct err *e
         const char *name = pg_get_text(rows, i, pg_column(rows, "relation"));
         (void)snprintf(t->relation, sizeof(t->relation), "%s", name);
         t->bytes = (uint64_t)pg_get_int8(rows, i, pg_column(rows, "bytes"));
+        t->rows = (uint64_t)pg_get_int8(rows, i, pg_column(rows, "tuples"));
         plan->bytes_total += t->bytes;
+        plan->rows_total += t->rows;
     }
     *out = plan;
     return RC_OK;
@@ -60,12 +62,14 @@ static struct table *find(struct copy_plan *plan, const char *relation)
 }
 
 /* What COPY has read says little about what the table takes up, so it never counts for more. */
-static void count_table(struct table *t, bool is_ready, uint64_t copied, struct copy_sight *out)
+static void count_table(struct table *t, bool is_ready, uint64_t copied, uint64_t rows,
+                        struct copy_sight *out)
 {
     if (is_ready && !t->is_ready)
         log_info("table %s is copied", t->relation);
     t->is_ready = is_ready;
     out->bytes_done += is_ready || copied > t->bytes ? t->bytes : copied;
+    out->rows_done += is_ready ? t->rows : rows;
 }
 
 enum rc copy_look(struct copy_plan *plan, struct pg *own, struct copy_sight *out, struct err *e)
@@ -76,14 +80,31 @@ enum rc copy_look(struct copy_plan *plan, struct pg *own, struct copy_sight *out
         return err_note(e, "could not look at the first copy");
     *out = (struct copy_sight){.tables_total = pg_rows(rows)};
     out->bytes_total = plan ? plan->bytes_total : 0;
+    out->rows_total = plan ? plan->rows_total : 0;
     for (int i = 0; i < pg_rows(rows); i++) {
         bool is_ready = pg_get_bool(rows, i, pg_column(rows, "is_ready"));
         struct table *t = find(plan, pg_get_text(rows, i, pg_column(rows, "relation")));
         out->tables_ready += is_ready;
         if (t)
-            count_table(t, is_ready, (uint64_t)pg_get_int8(rows, i, pg_column(rows, "bytes")), out);
+            count_table(t, is_ready, (uint64_t)pg_get_int8(rows, i, pg_column(rows, "bytes")),
+                        (uint64_t)pg_get_int8(rows, i, pg_column(rows, "tuples")), out);
     }
     return RC_OK;
+}
+
+enum rc copy_show(const struct copy_sight *sight, struct json *document, struct err *e)
+{
+    auto_json struct json *copy = json_object_new();
+    if (!copy)
+        return err_fail(e, RC_NO_SPACE, "out of memory");
+    if (json_set_int(copy, "tables", sight->tables_ready, e) ||
+        json_set_int(copy, "tables_total", sight->tables_total, e) ||
+        json_set_int(copy, "rows", (int64_t)sight->rows_done, e) ||
+        json_set_int(copy, "rows_total", (int64_t)sight->rows_total, e) ||
+        json_set_int(copy, "bytes", (int64_t)sight->bytes_done, e) ||
+        json_set_int(copy, "bytes_total", (int64_t)sight->bytes_total, e))
+        return e->code;
+    return json_set(document, "copy", &copy, e);
 }
 
 static void marker_name(const char *site, char out[96])

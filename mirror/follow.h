@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 
+#include "fs/base/json.h"
 #include "fs/meta/pg.h"
 
 /* Bytes that each table has at the primary. */
@@ -22,11 +23,15 @@ void copy_plan_free(struct copy_plan **plan);
 
 struct copy_sight {
     uint64_t bytes_done, bytes_total;
+    uint64_t rows_done, rows_total; /* as the planner of the primary estimates them */
     int tables_ready, tables_total;
 };
 /* How far the first copy is. plan NULL: bytes are not known. Names each table that became ready. */
 MUST_CHECK enum rc copy_look(struct copy_plan *plan, struct pg *own, struct copy_sight *out,
                              struct err *e);
+
+/* Set the member "copy" of the status document. */
+MUST_CHECK enum rc copy_show(const struct copy_sight *sight, struct json *document, struct err *e);
 
 /* Write the marker name at the primary; *value, made in *epoch (NULL: not asked), has to arrive. */
 MUST_CHECK enum rc mark_write(struct pg *primary, const char *name, int64_t *value, int64_t *epoch,

@@ -23,13 +23,14 @@
 
 #include "fs/base/clock.h"
 #include "fs/base/command.h"
+#include "mirror/conninfo.h"
 #include "mirror/join.h"
 #include "mirror/mirror.h"
 
 static const struct conf_option options[] = {
     {.name = "primary",
      .type = CONF_STRING,
-     .help = "URL of the primary, as the mirror's PostgreSQL reaches it",
+     .help = "URL of the primary, as the mirror's PostgreSQL and this program reach it",
      .offset = offsetof(struct join_options, primary)},
     {.name = "primary-password",
      .type = CONF_STRING,
@@ -40,6 +41,15 @@ static const struct conf_option options[] = {
      .type = CONF_STRING,
      .help = "passfile that the mirror's PostgreSQL can read; then no password is stored",
      .offset = offsetof(struct join_options, primary_passfile)},
+    {.name = "source",
+     .type = CONF_STRING,
+     .help = "URL of another mirror, to follow it instead of the primary",
+     .offset = offsetof(struct join_options, source)},
+    {.name = "source-password",
+     .type = CONF_STRING,
+     .secret = true,
+     .help = "password at the source; give it by the environment",
+     .offset = offsetof(struct join_options, source_password)},
     {.name = "name",
      .type = CONF_STRING,
      .help = "name of this site: a-z, 0-9 and _",
@@ -72,7 +82,12 @@ static const struct conf_command command = {
         "Checks both servers, makes the tables as the primary has them, subscribes, follows the\n"
         "first copy and waits until the mirror is consistent; then it can be mounted. An\n"
         "interrupted join is gone on with by the same command.\n\n"
-        "Passwords: META_PASSWORD for both servers, TARN_PRIMARY_PASSWORD for the primary.\n"
+        "Where the role may not subscribe (PostgreSQL 14 and 15: only superusers may) it prints one\n"
+        "statement for a superuser, waits until that has been run, and goes on.\n\n"
+        "Passwords: TARN_PRIMARY_PASSWORD for the primary, TARN_SOURCE_PASSWORD for a source,\n"
+        "META_PASSWORD for all that have none, or a passfile; sslmode, sslrootcert, sslcert and\n"
+        "sslkey in the URL are for the subscription too. What is not in a passfile is kept where\n"
+        "only superusers of the mirror's PostgreSQL can read it.\n"
         "Exit codes: 0 consistent, 1 a check failed, 2 wrong use, 3 unreachable, 4 denied.",
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
@@ -104,6 +119,17 @@ static enum rc bucket_url(const char *path, char out[PATH_MAX], struct err *e)
     return size < PATH_MAX ? RC_OK : err_fail(e, RC_INVALID, "path \"%s\" is too long", path);
 }
 
+static enum rc followed_url(struct join *j, struct err *e)
+{
+    const char *url = j->o->source ? j->o->source : j->o->primary, *text;
+    auto_buf struct buf out;
+    buf_init(&out, JOIN_URL_MAX - 1);
+    if (conninfo_secret(url, NULL, j->o->primary_passfile, &out, e) || buf_cstr(&out, &text, e))
+        return err_note(e, "URL of the %s", j->o->source ? "source" : "primary");
+    (void)snprintf(j->followed, sizeof(j->followed), "%s", text);
+    return RC_OK;
+}
+
 static enum rc check_options(struct join *j, struct err *e)
 {
     if (!j->o->primary)
@@ -111,8 +137,10 @@ static enum rc check_options(struct join *j, struct err *e)
     if (!is_site_name(j->o->name))
         return err_fail(e, RC_INVALID, "option --name must be 1 to %d of a-z, 0-9 and _",
                         JOIN_SITE_MAX);
-    j->password =
-        j->o->primary_password && j->o->primary_password[0] ? j->o->primary_password : NULL;
+    const char *password = j->o->source ? j->o->source_password : j->o->primary_password;
+    j->password = password && password[0] ? password : NULL;
+    if (followed_url(j, e))
+        return e->code;
     (void)snprintf(j->slot, sizeof(j->slot), "tarn_%s", j->o->name);
     if (bucket_url(j->o->bucket, j->bucket, e) || bucket_url(j->o->origin, j->origin, e))
         return e->code;
@@ -153,6 +181,8 @@ static enum rc run(void *into, const char *const *arguments, struct err *e)
     if (!rc)
         rc = check_options(&j, e);
     if (!rc)
+        rc = join_connect(&j, e);
+    if (!rc)
         rc = join_check(&j, &found, e);
     if (!rc)
         rc = show(&found, o->json, e);
@@ -162,6 +192,7 @@ static enum rc run(void *into, const char *const *arguments, struct err *e)
         rc = carry_out(&j, e);
     pg_close(&j.own);
     pg_close(&j.primary);
+    pg_close(&j.home);
     return rc;
 }
 

@@ -3,18 +3,22 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fs/base/clock.h"
 #include "mirror/mirror.h"
 
 #define CLOCK_DIFFERENCE_MAX_MS 1000
 
-static enum rc connect_both(struct join *j, struct err *e)
+enum rc join_connect(struct join *j, struct err *e)
 {
-    if (mirror_connect(&j->own, j->url, NULL, MIRROR_CONNECT_MS, e))
+    const struct join_options *o = j->o;
+    if (mirror_reconnect(&j->own, j->url, NULL, e))
         return err_note(e, "mirror");
-    if (mirror_connect(&j->primary, j->o->primary, j->password, MIRROR_CONNECT_MS, e))
+    if (mirror_reconnect(&j->primary, j->followed, j->password, e))
+        return err_note(e, "%s", o->source ? "source" : "primary");
+    const char *password =
+        o->primary_password && o->primary_password[0] ? o->primary_password : NULL;
+    if (o->source && mirror_reconnect(&j->home, o->primary, password, e))
         return err_note(e, "primary");
     return RC_OK;
 }
@@ -58,6 +62,65 @@ static enum rc read_shards(struct join *j, struct err *e)
     return RC_OK;
 }
 
+/* A server that has functions of ours, but not for this role. */
+static enum rc refuse_role(struct findings *found, struct err *e)
+{
+    return findings_add(found, FINDING_PROBLEM, "privileges",
+                        "at the primary: GRANT USAGE ON SCHEMA public, tarn, tarn_1 TO ROLE; GRANT "
+                        "SELECT ON ALL TABLES IN SCHEMA public, tarn TO ROLE;",
+                        e, "the role may not use Tarn's functions at the primary");
+}
+
+static enum rc refuse_version(struct findings *found, struct err *e)
+{
+    return findings_add(found, FINDING_PROBLEM, "primary", "tarn primary adopt PRIMARY-URL", e,
+                        "the database at the primary has not been adopted by this version");
+}
+
+/* Whether the source, a mirror, and the primary are of one volume. */
+static enum rc check_home(struct join *j, struct findings *found, struct err *e)
+{
+    auto_result struct pg_result *here = NULL;
+    auto_result struct pg_result *home = NULL;
+    if (!j->home)
+        return RC_OK;
+    if (pg_call(j->primary, "SELECT * FROM tarn_1.volume_uuid()", NULL, 0,
+                clock_deadline(MIRROR_CALL_MS), &here, e) ||
+        pg_call(j->home, "SELECT * FROM tarn_1.volume_uuid()", NULL, 0,
+                clock_deadline(MIRROR_CALL_MS), &home, e))
+        return err_note(e, "could not compare the volumes of source and primary");
+    const char *own = pg_get_text(here, 0, 0), *theirs = pg_get_text(home, 0, 0);
+    if (!own || !theirs || strcmp(own, theirs) != 0)
+        return findings_add(found, FINDING_PROBLEM, "primary", "give the primary of the source", e,
+                            "the source is of another volume than the primary");
+    if (!pg_get_bool(home, 0, 1))
+        return findings_add(found, FINDING_PROBLEM, "primary", "give the primary as --primary", e,
+                            "the database given as primary is a mirror");
+    return findings_add(found, FINDING_OK, "source", NULL, e,
+                        "another mirror is followed; writes go to the primary");
+}
+
+/* Encoding, version and columns of both servers beside each other. */
+static enum rc compare_servers(struct join *j, struct findings *found, struct err *e)
+{
+    auto_result struct pg_result *facts = NULL;
+    auto_result struct pg_result *columns = NULL;
+    if (pg_call(j->primary, "SELECT * FROM tarn_1.server_facts()", NULL, 0,
+                clock_deadline(MIRROR_CALL_MS), &facts, e) ||
+        pg_call(j->primary, "SELECT * FROM tarn_1.published_columns()", NULL, 0,
+                clock_deadline(MIRROR_CALL_MS), &columns, e))
+        return err_note(e, "could not ask the primary what it is");
+    const struct pg_param server[] = {pg_text(pg_get_text(facts, 0, pg_column(facts, "encoding"))),
+                                      pg_int4(pg_get_int4(facts, 0, pg_column(facts, "version")))};
+    const struct pg_param tables = pg_text(pg_get_text(columns, 0, 0));
+    if (findings_ask(found, j->own, "SELECT * FROM pg_temp.server_difference($1,$2)", server, 2,
+                     clock_deadline(MIRROR_CALL_MS), e) ||
+        findings_ask(found, j->own, "SELECT * FROM pg_temp.column_findings($1)", &tables, 1,
+                     clock_deadline(MIRROR_CALL_MS), e))
+        return e->code;
+    return join_check_disk(j, pg_get_int8(facts, 0, pg_column(facts, "bytes")), found, e);
+}
+
 static enum rc check_primary(struct join *j, struct findings *found, struct err *e)
 {
     char here[32], there[32];
@@ -67,80 +130,51 @@ static enum rc check_primary(struct join *j, struct findings *found, struct err 
     uint64_t asked_us = clock_us();
     enum rc rc = read_clock(j->primary, "SELECT * FROM tarn_1.clock()", &primary_us, there, e);
     if (rc == RC_NOT_FOUND)
-        return findings_add(found, FINDING_PROBLEM, "primary", "tarn primary adopt PRIMARY-URL", e,
-                            "the database at the primary has not been adopted by this version");
+        return refuse_version(found, e);
+    if (rc == RC_DENIED)
+        return refuse_role(found, e);
     if (rc)
         return err_note(e, "primary");
-    if (compare_clocks(own_us, primary_us, (clock_us() - asked_us) / 1000, found, e) ||
-        read_shards(j, e))
+    if (compare_clocks(own_us, primary_us, (clock_us() - asked_us) / 1000, found, e))
         return e->code;
-    const struct pg_param params[] = {pg_text(j->o->name), pg_text(here)};
-    return findings_ask(found, j->primary, "SELECT * FROM tarn_1.join_findings($1,$2)", params, 2,
-                        clock_deadline(MIRROR_CALL_MS), e);
-}
-
-/* The parent of a directory that has to be made; a pattern for shards is looked at as far as it
- * can be. */
-static void parent_of(const char *path, char out[PATH_MAX])
-{
-    (void)snprintf(out, PATH_MAX, "%s", path);
-    char *verb = strchr(out, '%');
-    if (verb)
-        *verb = '\0';
-    size_t size = strlen(out);
-    while (size > 1 && !verb && out[size - 1] == '/')
-        out[--size] = '\0';
-    char *slash = strrchr(out, '/');
-    if (slash)
-        slash[slash == out] = '\0';
-}
-
-static enum rc check_bucket(const struct join *j, struct findings *found, struct err *e)
-{
-    if (!j->bucket[0])
-        return findings_add(found, FINDING_OK, "bucket", NULL, e,
-                            "no bucket of its own: blocks are read from the origin");
-    const char *path = j->bucket + strlen("file://");
-    char parent[PATH_MAX];
-    struct stat st;
-    parent_of(path, parent);
-    if (j->shards > 1 && !strchr(path, '%'))
-        return findings_add(found, FINDING_PROBLEM, "bucket", "give --bucket with %d in its name",
-                            e, "the volume is spread over %u buckets, and \"%s\" is one", j->shards,
-                            path);
-    if (!strchr(path, '%') && stat(path, &st) == 0) {
-        if (S_ISDIR(st.st_mode) && access(path, W_OK) == 0)
-            return findings_add(found, FINDING_OK, "bucket", NULL, e, "bucket \"%s\" is there",
-                                path);
-        return findings_add(found, FINDING_PROBLEM, "bucket", "choose another --bucket", e,
-                            "\"%s\" is no directory that can be written", path);
-    }
-    if (stat(parent, &st) == 0 && S_ISDIR(st.st_mode) && access(parent, W_OK) == 0)
-        return findings_add(found, FINDING_OK, "bucket", NULL, e, "bucket \"%s\" can be made",
-                            path);
-    return findings_add(found, FINDING_PROBLEM, "bucket", "make the directory above it", e,
-                        "bucket \"%s\" cannot be made in \"%s\"", path, parent);
+    const struct pg_param params[] = {pg_text(j->o->name), pg_text(here), pg_int4(j->copy_workers),
+                                      pg_bool(!j->o->source)};
+    rc = findings_ask(found, j->primary, "SELECT * FROM tarn_1.join_findings($1,$2,$3,$4)", params,
+                      4, clock_deadline(MIRROR_CALL_MS), e);
+    if (rc == RC_NOT_FOUND)
+        return refuse_version(found, e);
+    if (rc == RC_DENIED)
+        return refuse_role(found, e);
+    if (rc || found->problems > 0)
+        return rc;
+    if (read_shards(j, e) || check_home(j, found, e))
+        return e->code;
+    return compare_servers(j, found, e);
 }
 
 static enum rc read_target(struct join *j, struct err *e)
 {
     auto_result struct pg_result *row = NULL;
     const struct pg_param name = pg_text(j->slot);
-    if (pg_call(j->own, "SELECT pg_temp.target_state(), pg_temp.has_subscription($1)", &name, 1,
-                clock_deadline(MIRROR_CALL_MS), &row, e))
+    if (pg_call(j->own,
+                "SELECT pg_temp.target_state(), pg_temp.has_subscription($1),"
+                " pg_temp.may_subscribe(), pg_temp.copy_workers()",
+                &name, 1, clock_deadline(MIRROR_CALL_MS), &row, e))
         return err_note(e, "could not look at the target database");
     (void)snprintf(j->target, sizeof(j->target), "%s", pg_get_text(row, 0, 0));
     j->has_subscription = pg_get_bool(row, 0, 1);
+    j->may_subscribe = pg_get_bool(row, 0, 2);
+    j->copy_workers = pg_get_int4(row, 0, 3);
     return RC_OK;
 }
 
 enum rc join_check(struct join *j, struct findings *found, struct err *e)
 {
     const struct pg_param name = pg_text(j->o->name);
-    if (connect_both(j, e) || findings_prepare(j->own, clock_deadline(MIRROR_CALL_MS), e) ||
+    if (findings_prepare(j->own, clock_deadline(MIRROR_CALL_MS), e) || read_target(j, e) ||
         findings_ask(found, j->own, "SELECT * FROM pg_temp.join_findings($1)", &name, 1,
                      clock_deadline(MIRROR_CALL_MS), e) ||
-        check_primary(j, found, e) || check_bucket(j, found, e))
+        check_primary(j, found, e))
         return e->code;
-    return read_target(j, e);
+    return join_check_bucket(j, found, e);
 }

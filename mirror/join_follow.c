@@ -18,9 +18,7 @@ static enum rc stay_connected(struct join *j, struct err *e)
         j->has_lock = false;
     if (mirror_reconnect(&j->own, j->url, NULL, e) || (!j->has_lock && join_lock(j, e)))
         return err_note(e, "mirror");
-    if (mirror_reconnect(&j->primary, j->o->primary, j->password, e))
-        return err_note(e, "primary");
-    return RC_OK;
+    return join_connect(j, e);
 }
 
 static bool is_passing(enum rc rc)
@@ -69,7 +67,7 @@ static enum rc wait_for_marker(struct join *j, struct err *e)
     int64_t value = 0;
     bool is_here = false;
     uint64_t nag_ms = clock_deadline(NAG_MS);
-    if (follow_copied(j->own, e) || marker_write(j->primary, j->o->name, &value, e))
+    if (follow_copied(j->own, e) || marker_write(join_home(j), j->o->name, &value, e))
         return e->code;
     while (!is_here) {
         if (marker_arrived(j->own, j->o->name, value, &is_here, e) ||

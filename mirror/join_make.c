@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fs/base/clock.h"
 #include "fs/base/conf.h"
@@ -36,15 +37,20 @@ static enum rc make_tables(struct join *j, struct err *e)
 
 static enum rc begin_site(struct join *j, char system[32], struct err *e)
 {
-    auto_buf struct buf shown;
-    buf_init(&shown, CONNINFO_MAX);
-    const char *url;
-    if (conninfo_public(j->o->primary, &shown, e) || buf_cstr(&shown, &url, e))
+    auto_buf struct buf primary, source;
+    buf_init(&primary, CONNINFO_MAX);
+    buf_init(&source, CONNINFO_MAX);
+    const char *url, *source_url = NULL;
+    if (conninfo_public(j->o->primary, &primary, e) || buf_cstr(&primary, &url, e))
+        return e->code;
+    if (j->o->source &&
+        (conninfo_public(j->o->source, &source, e) || buf_cstr(&source, &source_url, e)))
         return e->code;
     const struct pg_param params[] = {pg_text(j->o->name), pg_text(j->bucket[0] ? j->bucket : NULL),
-                                      pg_text(j->origin[0] ? j->origin : NULL), pg_text(url)};
+                                      pg_text(j->origin[0] ? j->origin : NULL), pg_text(url),
+                                      pg_text(source_url)};
     auto_result struct pg_result *row = NULL;
-    if (pg_call(j->own, "SELECT * FROM tarn_1.mirror_begin($1,$2,$3,$4)", params, 4,
+    if (pg_call(j->own, "SELECT * FROM tarn_1.mirror_begin($1,$2,$3,$4,$5)", params, 5,
                 clock_deadline(MIRROR_CALL_MS), &row, e))
         return err_note(e, "could not begin the mirror");
     (void)snprintf(system, 32, "%s", pg_get_text(row, 0, 0));
@@ -55,7 +61,7 @@ static enum rc register_site(struct join *j, const char *system, struct err *e)
 {
     const struct pg_param params[] = {pg_text(j->o->name), pg_text(system)};
     auto_result struct pg_result *row = NULL;
-    if (pg_call(j->primary, "SELECT * FROM tarn_1.register($1,$2)", params, 2,
+    if (pg_call(join_home(j), "SELECT * FROM tarn_1.register($1,$2)", params, 2,
                 clock_deadline(MIRROR_CALL_MS), &row, e))
         return err_note(e, "could not register the mirror at the primary");
     if (!pg_get_bool(row, 0, 0))
@@ -65,17 +71,58 @@ static enum rc register_site(struct join *j, const char *system, struct err *e)
 
 static enum rc subscribe(struct join *j, struct err *e)
 {
-    const char *password = j->password ? j->password : getenv("META_PASSWORD");
+    /* A passfile is there so that no password is stored. */
+    const char *password = strstr(j->followed, "passfile=") ? NULL
+                           : j->password                    ? j->password
+                                                            : getenv("META_PASSWORD");
     auto_buf struct buf secret;
     buf_init(&secret, CONNINFO_MAX);
     const char *conninfo;
-    if (conninfo_secret(j->o->primary, password, j->o->primary_passfile, &secret, e) ||
-        buf_cstr(&secret, &conninfo, e))
+    if (conninfo_secret(j->followed, password, NULL, &secret, e) || buf_cstr(&secret, &conninfo, e))
         return e->code;
-    if (mirror_do(j->own, "SELECT tarn_1.subscribe($1)", conninfo, e))
+    if (mirror_do_hushed(j->own, "SELECT tarn_1.subscribe($1)", conninfo, e))
         return err_note(e, "could not subscribe");
     log_info("subscribed to the primary by slot %s", j->slot);
     return RC_OK;
+}
+
+/* The statement for a superuser; a password is not ours to show. */
+static enum rc show_statement(struct join *j, struct err *e)
+{
+    auto_buf struct buf shown;
+    buf_init(&shown, CONNINFO_MAX);
+    const char *conninfo;
+    if (conninfo_public(j->followed, &shown, e) || buf_cstr(&shown, &conninfo, e))
+        return e->code;
+    auto_result struct pg_result *row = NULL;
+    const struct pg_param param = pg_text(conninfo);
+    if (pg_call(j->own, "SELECT * FROM tarn_1.subscribe_statement($1)", &param, 1,
+                clock_deadline(MIRROR_CALL_MS), &row, e))
+        return e->code;
+    (void)printf("needed   a superuser runs once, in this database (the server needs a passfile "
+                 "for it, or password=… in the URL):\n%s;\n",
+                 pg_get_text(row, 0, 0));
+    return RC_OK;
+}
+
+/* It may take until tomorrow: the slot keeps the WAL meanwhile, and the join may be begun anew. */
+static enum rc await_subscription(struct join *j, struct err *e)
+{
+    bool is_there = false;
+    if (show_statement(j, e))
+        return err_note(e, "could not make the statement that subscribes");
+    log_warn("waiting for a superuser to subscribe");
+    while (!is_there) {
+        auto_result struct pg_result *row = NULL;
+        if (pg_call(j->own, "SELECT * FROM tarn_1.has_subscription()", NULL, 0,
+                    clock_deadline(MIRROR_CALL_MS), &row, e))
+            return e->code;
+        is_there = pg_get_bool(row, 0, 0);
+        if (!is_there)
+            clock_sleep_until(clock_deadline(JOIN_LOOK_MS));
+    }
+    log_info("a superuser has subscribed by slot %s", j->slot);
+    return mirror_do(j->own, "SELECT tarn_1.subscribed()", NULL, e);
 }
 
 enum rc join_lock(struct join *j, struct err *e)
@@ -132,7 +179,9 @@ enum rc join_make(struct join *j, struct err *e)
         meta_install_missing(j->own, clock_deadline(MIRROR_CALL_MS), e) ||
         begin_site(j, system, e) || join_lock(j, e) || register_site(j, system, e))
         return e->code;
-    return make_slot(j, e) ? e->code : subscribe(j, e);
+    if (make_slot(j, e))
+        return e->code;
+    return j->may_subscribe ? subscribe(j, e) : await_subscription(j, e);
 }
 
 /* The slot is gone at the primary, so what was copied so far cannot be gone on with. */

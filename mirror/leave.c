@@ -55,15 +55,32 @@ static enum rc reach_primary(const struct leave_options *o, struct pg *own, stru
         return mirror_connect(primary, o->primary, o->primary_password, MIRROR_CONNECT_MS, e);
     if (f->has_subscription)
         return mirror_connect_primary(own, primary, MIRROR_CONNECT_MS, e);
-    return mirror_connect(primary, f->primary_url, o->primary_password, MIRROR_CONNECT_MS, e);
+    return mirror_connect(primary, f->source_url ? f->source_url : f->primary_url,
+                          o->primary_password, MIRROR_CONNECT_MS, e);
 }
 
-static enum rc end_at_primary(struct pg *primary, const struct facts *f, struct err *e)
+/* The site's row is the primary's, where the slot was at another mirror. */
+static enum rc unregister(const struct leave_options *o, struct pg *own, struct pg *followed,
+                          const struct facts *f, struct err *e)
 {
-    if (mirror_do(primary, "SELECT * FROM tarn_1.slot_drop($1)", f->subscription, e) ||
-        mirror_do(primary, "SELECT * FROM tarn_1.unregister($1)", f->name, e))
+    struct pg *home = NULL;
+    if (!f->source_url)
+        return mirror_do(followed, "SELECT * FROM tarn_1.unregister($1)", f->name, e);
+    enum rc rc = mirror_connect_home(own, NULL, o->primary_password, MIRROR_CONNECT_MS, &home, e);
+    if (!rc)
+        rc = mirror_do(home, "SELECT * FROM tarn_1.unregister($1)", f->name, e);
+    pg_close(&home);
+    return rc;
+}
+
+static enum rc end_at_primary(const struct leave_options *o, struct pg *own, struct pg *followed,
+                              const struct facts *f, struct err *e)
+{
+    if (mirror_do(followed, "SELECT * FROM tarn_1.slot_drop($1)", f->subscription, e))
         return err_note(e, "could not drop slot \"%s\" at the primary", f->subscription);
     (void)printf("done     slot \"%s\" at the primary is dropped\n", f->subscription);
+    if (unregister(o, own, followed, f, e))
+        return err_note(e, "could not strike site \"%s\" off at the primary", f->name);
     return RC_OK;
 }
 
@@ -91,7 +108,7 @@ static enum rc leave(const struct leave_options *o, struct pg *own, struct pg **
         return err_note(e, "could not drop the subscription");
     (void)printf("done     \"%s\" is no mirror any more\n", f.name);
     if (!rc)
-        return end_at_primary(*primary, &f, e);
+        return end_at_primary(o, own, *primary, &f, e);
     (void)printf("left     at the primary: SELECT pg_drop_replication_slot('%s');\n",
                  f.subscription);
     return RC_OK;

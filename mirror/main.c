@@ -49,6 +49,17 @@ enum rc mirror_do(struct pg *pg, const char *sql, const char *text, struct err *
     return pg_call(pg, sql, &param, text ? 1 : 0, clock_deadline(MIRROR_CALL_MS), &row, e);
 }
 
+enum rc mirror_do_hushed(struct pg *pg, const char *sql, const char *secret, struct err *e)
+{
+    struct err unheard = ERR_INIT;
+    if (mirror_do(pg, "SELECT tarn_1.hush()", NULL, e))
+        return e->code;
+    enum rc rc = mirror_do(pg, sql, secret, e);
+    if (pg_is_open(pg) && mirror_do(pg, "SELECT tarn_1.unhush()", NULL, &unheard))
+        log_err(LOG_LEVEL_DEBUG, &unheard, "could not log as before");
+    return rc;
+}
+
 enum rc mirror_connect_primary(struct pg *own, struct pg **out, uint64_t wait_ms, struct err *e)
 {
     auto_result struct pg_result *row = NULL;

@@ -38,6 +38,10 @@ MUST_CHECK enum rc mirror_reconnect(struct pg **pg, const char *url, const char 
 /* A call of one text parameter (NULL text: without) whose answer is dropped. */
 MUST_CHECK enum rc mirror_do(struct pg *pg, const char *sql, const char *text, struct err *e);
 
+/* The same with a secret, which the server's log and statistics do not get to see. */
+MUST_CHECK enum rc mirror_do_hushed(struct pg *pg, const char *sql, const char *secret,
+                                    struct err *e);
+
 /*
  * Connect to the server that this mirror follows, as the subscription does; where only a superuser
  * may read that, by its URL, with TARN_PRIMARY_PASSWORD or libpq's own ways. A mirror of a mirror

@@ -73,7 +73,7 @@ static enum rc prepare(struct promote *p, struct err *e)
         conninfo_secret(o->url ? o->url : p->url, password, o->replication_passfile, &secret, e) ||
         buf_cstr(&secret, &conninfo, e))
         return e->code;
-    if (mirror_do(p->old, "SELECT tarn_1.subscribe_ahead($1)", conninfo, e))
+    if (mirror_do_hushed(p->old, "SELECT tarn_1.subscribe_ahead($1)", conninfo, e))
         return err_note(e, "\"%s\" could not subscribe to this site (--url says how it gets here)",
                         p->old_site);
     return promote_note(p, "prepare", e, "\"%s\" has reached this site and may follow it",

@@ -13,8 +13,10 @@
 #include "fs/base/log.h"
 #include "fs/base/metric.h"
 #include "mirror/audit_show.h"
+#include "mirror/data_lag.h"
 #include "mirror/facts.h"
 #include "mirror/follow.h"
+#include "mirror/home.h"
 #include "mirror/mend.h"
 #include "mirror/mirror.h"
 
@@ -28,6 +30,8 @@ METRIC_DEFINE(lag_bytes, METRIC_GAUGE, "tarn_mirror_lag_bytes", NULL,
               "WAL of the primary that is not applied here")
 METRIC_DEFINE(lag_seconds, METRIC_GAUGE, "tarn_mirror_lag_seconds", NULL,
               "Age of the primary's last heartbeat that arrived")
+METRIC_DEFINE(lag_transactions, METRIC_GAUGE, "tarn_mirror_lag_transactions", NULL,
+              "Transactions of the primary that are not applied here, at most; -1: not known")
 METRIC_DEFINE(heartbeat_seq, METRIC_GAUGE, "tarn_heartbeat_seq", NULL,
               "Number of the last heartbeat")
 METRIC_DEFINE(state_gauge, METRIC_GAUGE, "tarn_mirror_state", NULL,
@@ -74,6 +78,10 @@ struct mirror {
 
     /* of the work */
     struct pg *own, *primary;
+    struct home home;
+    struct data_lag data;
+    struct copy_plan *plan; /* while the first copy is under way */
+    struct copy_sight copy;
     bool has_lock, was_told_to_wait;
     struct facts_primary said;
     bool was_reached;
@@ -121,6 +129,7 @@ static void ask_primary(struct mirror *m, const struct facts *f)
     m->said.is_reached = false;
     if (m->primary || mirror_connect_primary(m->own, &m->primary, MIRROR_ASK_MS, &e) == RC_OK)
         facts_ask_primary(m->primary, f->subscription, &m->said);
+    home_ask(&m->home, m->own, m->primary, f, &m->said);
     if (m->said.is_reached != m->was_reached)
         log_info("the primary %s", m->said.is_reached ? "answers" : "cannot be reached");
     m->was_reached = m->said.is_reached;
@@ -159,15 +168,28 @@ static void follow_new_tables(struct mirror *m, const struct facts *f)
         log_err(LOG_LEVEL_WARN, &e, "could not follow what the primary publishes anew");
 }
 
+/* How far the first copy is; of how much only the primary knows. */
+static enum rc watch_copy(struct mirror *m, const struct facts *f, struct err *e)
+{
+    struct err ignored = ERR_INIT;
+    m->copy.tables_total = 0;
+    if (f->is_ready || f->tables_total == 0)
+        return RC_OK;
+    if (!m->plan && (!m->said.is_reached || copy_plan_make(&m->plan, m->primary, &ignored)))
+        return RC_OK;
+    return copy_look(m->plan, m->own, &m->copy, e);
+}
+
 /* Every table is there but the marker is not: what a killed join left undone. */
 static enum rc finish_join(struct mirror *m, const struct facts *f, struct err *e)
 {
     if (f->is_ready || f->tables_total == 0 || f->tables_ready < f->tables_total)
         return RC_OK;
     if (!m->has_marker) {
-        if (!m->said.is_reached)
+        struct pg *home = home_reach(&m->home, m->own, m->primary, f);
+        if (!m->said.is_reached || !home)
             return RC_OK;
-        if (follow_copied(m->own, e) || marker_write(m->primary, f->name, &m->marker, e))
+        if (follow_copied(m->own, e) || marker_write(home, f->name, &m->marker, e))
             return e->code;
         m->has_marker = true;
     }
@@ -220,6 +242,7 @@ static void tell_state(struct mirror *m, enum mirror_state state, const char *wh
 static void count(const struct mirror *m, const struct facts *f)
 {
     metric_set(&lag_bytes, facts_lag_bytes(f, &m->said));
+    metric_set(&lag_transactions, facts_lag_transactions(f, &m->said));
     metric_set(&lag_seconds, f->heartbeat_age_ms / 1000);
     metric_set(&heartbeat_seq, f->seq);
     metric_set(&state_gauge, m->shown);
@@ -242,7 +265,9 @@ static enum rc publish(struct agent *agent, const struct mirror *m, struct facts
     auto_json struct json *document = NULL;
     f->state = mirror_state_name(m->shown);
     f->detail = why[0] ? why : f->detail;
-    if (facts_document(f, &m->said, &document, e) || audit_add_last(m->own, document, e))
+    if (facts_document(f, &m->said, &document, e) || audit_add_last(m->own, document, e) ||
+        data_lag_show(&m->data, document, e) ||
+        (m->copy.tables_total > 0 && copy_show(&m->copy, document, e)))
         return e->code;
     return agent_publish(agent, &document, f->is_ready, e);
 }
@@ -258,6 +283,8 @@ static enum rc look(struct agent *agent, struct mirror *m, struct err *e)
     }
     if (rc)
         return rc;
+    if (f.local_bucket && data_lag_read(m->own, &m->data, e))
+        return e->code;
     ask_primary(m, &f);
     watch_beats(m, &f);
     const struct mirror_sight sight = sight_of(m, &f);
@@ -268,6 +295,8 @@ static enum rc look(struct agent *agent, struct mirror *m, struct err *e)
     if (state == MIRROR_FOLLOWING)
         reason = "";
     tell_state(m, state, reason);
+    if (watch_copy(m, &f, e))
+        return e->code;
     count(m, &f);
     if (note_state(m, state, reason, e) || count_audit(m, e) || mend(m, &f, state, e))
         return e->code;
@@ -325,6 +354,8 @@ static enum rc run(void *into, const char *const *arguments, struct err *e)
     enum rc rc = begin(&m, e);
     if (!rc)
         rc = agent_run(&agent, e);
+    home_close(&m.home);
+    copy_plan_free(&m.plan);
     pg_close(&m.primary);
     pg_close(&m.own);
     if (m.is_promoted) {

@@ -143,8 +143,8 @@ static bool is_lost_marker(const struct wait *w, int64_t value, int64_t epoch)
 static enum rc look_for_marker(struct wait *w, struct err *e)
 {
     auto_result struct pg_result *row = NULL;
-    const struct pg_param name = pg_text(w->marker);
-    if (pg_call(w->own, "SELECT * FROM tarn_1.wait_marker($1)", &name, 1,
+    const struct pg_param params[] = {pg_text(w->marker), pg_int8(w->value)};
+    if (pg_call(w->own, "SELECT * FROM tarn_1.wait_marker($1,$2)", params, 2,
                 clock_deadline(MIRROR_CALL_MS), &row, e))
         return err_note(e, "could not look for the marker");
     int64_t value = pg_get_int8(row, 0, pg_column(row, "value"));

@@ -198,6 +198,33 @@ enum rc queue_is_due(struct queue *q, bool *out, struct err *e)
     return call_bool(q, "SELECT * FROM tarn_1.slice_is_due()", NULL, 0, out, e);
 }
 
+enum rc queue_sweep_wanted(struct queue *q, bool *out, struct err *e)
+{
+    return call_bool(q, "SELECT * FROM tarn_1.sweep_wanted()", NULL, 0, out, e);
+}
+
+enum rc queue_strays(struct queue *q, const int64_t *slices, const int32_t *sizes, size_t count,
+                     int64_t *strays, struct err *e)
+{
+    auto_buf struct buf scratch_slices, scratch_sizes;
+    buf_init(&scratch_slices, 64 + count * 16);
+    buf_init(&scratch_sizes, 64 + count * 16);
+    struct pg_param params[2];
+    auto_result struct pg_result *r = NULL;
+    if (pg_int8_array(&scratch_slices, slices, count, &params[0], e) ||
+        pg_int4_array(&scratch_sizes, sizes, count, &params[1], e) ||
+        call(q, "SELECT * FROM tarn_1.slice_strays($1, $2)", params, 2, &r, e))
+        return e->code;
+    *strays = pg_get_int8(r, 0, 0);
+    return RC_OK;
+}
+
+enum rc queue_sweep_done(struct queue *q, struct err *e)
+{
+    auto_result struct pg_result *r = NULL;
+    return call(q, "SELECT tarn_1.sweep_done()", NULL, 0, &r, e);
+}
+
 static double float8_of(struct bytes b)
 {
     double value = 0;

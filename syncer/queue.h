@@ -75,6 +75,13 @@ MUST_CHECK enum rc queue_fail(struct queue *queue, const struct order *order,
 /* An order to copy was lost: order what may have been stored too late to be removed again. */
 MUST_CHECK enum rc queue_left(struct queue *queue, const struct order *order, struct err *e);
 
+/* Is there reason to look for blocks of slices that ended before this mirror joined? */
+MUST_CHECK enum rc queue_sweep_wanted(struct queue *queue, bool *out, struct err *e);
+/* Order those of the slices to be removed that the metadata does not know; *strays: how many. */
+MUST_CHECK enum rc queue_strays(struct queue *queue, const int64_t *slices, const int32_t *sizes,
+                                size_t count, int64_t *strays, struct err *e);
+MUST_CHECK enum rc queue_sweep_done(struct queue *queue, struct err *e);
+
 /* Order the next page of history unless enough is waiting. */
 MUST_CHECK enum rc queue_backfill(struct queue *queue, bool *is_more, struct err *e);
 MUST_CHECK enum rc queue_is_due(struct queue *queue, bool *out, struct err *e);

@@ -21,6 +21,7 @@
 #include "syncer/copy.h"
 #include "syncer/queue.h"
 #include "syncer/report.h"
+#include "syncer/sweep.h"
 
 #define POLL_MS    100
 #define BACKLOG_MS 1000
@@ -53,13 +54,15 @@ struct syncer {
     struct http_service *http;
     pthread_t *threads;
     unsigned thread_count;
+    pthread_t sweeper;
+    bool has_sweeper;
 
     atomic_bool is_stopping;
 
     /* shared, under lock */
     struct lock lock;
     struct lock_cond work; /* an order is due, or stopping */
-    struct lock_cond idle; /* the coordinator's sleep is cut short */
+    struct lock_cond idle; /* the coordinator's sleep, or the sweeper's, is cut short */
     unsigned due;          /* workers that may go and look */
     struct backlog backlog;
 };
@@ -181,6 +184,39 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+/* ---------------------------------------------------------------------------------- the sweeper */
+
+static void nap(struct syncer *s, uint64_t ms)
+{
+    LOCK_SCOPE(&s->lock);
+    if (!s->is_stopping)
+        lock_wait(&s->idle, &s->lock, clock_deadline(ms));
+}
+
+static enum rc sweep_once(struct syncer *s, struct err *e)
+{
+    struct queue *queue = NULL;
+    enum rc rc = queue_open(&queue, s->options->url, e);
+    if (!rc)
+        rc = sweep(s->volume, queue, &s->is_stopping, e);
+    queue_close(&queue);
+    return rc;
+}
+
+static void *sweeper_main(void *arg)
+{
+    struct syncer *s = arg;
+    while (!s->is_stopping) {
+        struct err e = ERR_INIT;
+        const uint64_t next_ms = clock_deadline(SWEEP_AGAIN_MS);
+        if (sweep_once(s, &e) && e.code != RC_CANCELLED)
+            log_err(LOG_LEVEL_WARN, &e, "the bucket is looked through again in an hour");
+        while (!s->is_stopping && clock_left(next_ms) > 0)
+            nap(s, (uint64_t)clock_left(next_ms));
+    }
+    return NULL;
+}
+
 /* ------------------------------------------------------------------------------ the coordinator */
 
 static void stop(struct syncer *s)
@@ -202,13 +238,6 @@ static void wake_workers(struct syncer *s)
     LOCK_SCOPE(&s->lock);
     s->due = s->thread_count;
     lock_broadcast(&s->work);
-}
-
-static void nap(struct syncer *s, uint64_t ms)
-{
-    LOCK_SCOPE(&s->lock);
-    if (!s->is_stopping)
-        lock_wait(&s->idle, &s->lock, clock_deadline(ms));
 }
 
 static void publish(struct syncer *s, const struct backlog *b)
@@ -356,6 +385,16 @@ static enum rc start_workers(struct syncer *s, struct err *e)
     return RC_OK;
 }
 
+/* With --once it is part of the work; else it goes on beside it. */
+static enum rc start_sweeper(struct syncer *s, struct err *e)
+{
+    if (s->options->is_once)
+        return sweep_once(s, e);
+    enum rc rc = thread_start(&s->sweeper, "sweep", WORKER_STACK_BYTES, sweeper_main, s, e);
+    s->has_sweeper = rc == RC_OK;
+    return rc;
+}
+
 static enum rc serve(struct syncer *s, struct err *e)
 {
     const struct run_options *o = s->options;
@@ -370,6 +409,8 @@ static enum rc serve(struct syncer *s, struct err *e)
         return e->code;
 
     enum rc rc = start_workers(s, e);
+    if (rc == RC_OK)
+        rc = start_sweeper(s, e);
     if (rc == RC_OK) {
         log_info("copying to %s with %u workers", copier_to(s->volume)->label, s->thread_count);
         daemon_notify("READY=1");
@@ -379,6 +420,8 @@ static enum rc serve(struct syncer *s, struct err *e)
     stop(s);
     for (unsigned i = 0; i < s->thread_count; i++)
         pthread_join(s->threads[i], NULL);
+    if (s->has_sweeper)
+        pthread_join(s->sweeper, NULL);
     queue_close(&queue);
     return rc;
 }

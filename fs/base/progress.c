@@ -47,7 +47,16 @@ static double mib(double bytes)
     return bytes / (1024 * 1024);
 }
 
-/* "12.0/266.0 MiB 35.1 MiB/s", "12/266", or without total "12". */
+/* ", 7 s left", once there is something to go by. */
+static void print_left(const struct progress *p, double elapsed_s, char *out, size_t size)
+{
+    const double done = (double)p->done, total = (double)p->total;
+    out[0] = '\0';
+    if (done > 0 && done < total && elapsed_s >= 1)
+        (void)snprintf(out, size, ", %.0f s left", elapsed_s * (total - done) / done);
+}
+
+/* "12.0/266.0 MiB 35.1 MiB/s, 7 s left", "12/266", or without total "12". */
 static void print_amount(const struct progress *p, char *out, size_t size)
 {
     uint64_t done = p->done;
@@ -57,8 +66,10 @@ static void print_amount(const struct progress *p, char *out, size_t size)
     if (p->is_bytes) {
         if (total > 0)
             (void)snprintf(of, sizeof(of), "/%.1f", mib((double)total));
-        (void)snprintf(out, size, "%.1f%s MiB %.1f MiB/s", mib((double)done), of,
-                       mib((double)done / elapsed_s));
+        char left[32];
+        print_left(p, elapsed_s, left, sizeof(left));
+        (void)snprintf(out, size, "%.1f%s MiB %.1f MiB/s%s", mib((double)done), of,
+                       mib((double)done / elapsed_s), left);
         return;
     }
     if (total > 0)

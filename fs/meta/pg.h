@@ -23,7 +23,7 @@ struct pg_result;
 struct pg_options {
     const char *url;
     const char *application; /* application_name */
-    const char *password;    /* NULL: META_PASSWORD, then libpq's own ways */
+    const char *password;    /* NULL: the URL's passfile, META_PASSWORD, libpq's own ways */
     bool is_replication;     /* replication=database */
 };
 

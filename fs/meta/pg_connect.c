@@ -68,6 +68,17 @@ static char *libpq_url(const char *url)
 }
 
 /*
+ * META_PASSWORD stands for the metadata URL's password, unless the URL says by itself where its
+ * password is: libpq would not look there once it is given one.
+ */
+static const char *usual_password(const char *url)
+{
+    const char *query = strchr(url, '?');
+    bool names_file = query && (strstr(query, "?passfile=") || strstr(query, "&passfile="));
+    return names_file ? NULL : getenv("META_PASSWORD");
+}
+
+/*
  * Start to connect. A keyword before dbname gives way to the URL, one after it overrules the URL.
  * Everything the session needs travels in the start-up packet, so that no SET costs a round trip.
  */
@@ -87,7 +98,7 @@ static PGconn *start(const struct pg_options *options, const char *url)
         NULL,
     };
     const char *const values[] = {
-        options->password ? options->password : getenv("META_PASSWORD"),
+        options->password ? options->password : usual_password(url),
         options->application,
         "1",
         "10",

@@ -225,70 +225,16 @@ $$;
 
 ---------------------------------------------------------------- what a mirror asks its primary
 
--- May a mirror called _name, in the cluster _system, follow this database? Rows as in schema/setup.
-CREATE FUNCTION tarn_1.join_findings(_name text, _system text)
-RETURNS TABLE (level text, topic text, finding text, mend text)
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    _free  int;
-    _owner text;
+-- The functions that write for a mirror run as their owner, so that the role of a mirror needs no
+-- more than REPLICATION and SELECT. Raises for whoever has neither that nor the right to write
+-- markers by himself.
+CREATE FUNCTION tarn_1.require_site() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    topic := 'primary';
-    IF (SELECT role FROM tarn.local_site) IS DISTINCT FROM 'primary'
-       OR NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'tarn') THEN
-        level := 'problem';
-        finding := format('database "%s" at the primary has not been adopted', current_database());
-        mend := 'tarn-primary adopt PRIMARY-URL';
-        RETURN NEXT;
-        RETURN;
-    END IF;
-    level := 'ok';
-    finding := format('PostgreSQL %s, publication "tarn" with %s tables',
-                      current_setting('server_version'),
-                      (SELECT count(*) FROM pg_publication_tables WHERE pubname = 'tarn'));
-    RETURN NEXT;
-    level := 'problem';
-    IF current_setting('wal_level') <> 'logical' THEN
-        topic := 'wal_level';
-        finding := format('wal_level of the primary is %s', current_setting('wal_level'));
-        mend := 'ALTER SYSTEM SET wal_level = ''logical''; then restart the primary''s PostgreSQL';
-        RETURN NEXT;
-    END IF;
-    IF NOT (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user) THEN
-        topic := 'privileges';
-        finding := format('role "%s" may not replicate from the primary', current_user);
-        mend := format('ALTER ROLE %I REPLICATION;', current_user);
-        RETURN NEXT;
-    END IF;
-    topic := 'slots';
-    _free := current_setting('max_replication_slots')::int
-             - (SELECT count(*) FROM pg_replication_slots WHERE slot_name <> 'tarn_' || _name);
-    IF _free < 2 OR current_setting('max_wal_senders')::int
-                    - (SELECT count(*) FROM pg_stat_replication) < 2 THEN
-        finding := format('the primary has %s free replication slots and too few senders: a join'
-                          ' needs at least two of each', _free);
-        mend := 'ALTER SYSTEM SET max_replication_slots = 20; ALTER SYSTEM SET max_wal_senders = 20;'
-                ' then restart the primary''s PostgreSQL';
-    ELSE
-        level := 'ok';
-        finding := format('%s replication slots are free', _free);
-        mend := NULL;
-    END IF;
-    RETURN NEXT;
-    topic := 'name';
-    SELECT system_identifier INTO _owner FROM tarn.site WHERE name = _name;
-    IF _owner <> _system OR (SELECT name FROM tarn.local_site) = _name THEN
-        level := 'problem';
-        finding := format('another site is called "%s"', _name);
-        mend := 'choose another --name';
-        RETURN NEXT;
-    END IF;
-    topic := 'heartbeat';
-    IF NOT EXISTS (SELECT FROM tarn.heartbeat WHERE at > clock_timestamp() - interval '10 s') THEN
-        level := 'advice';
-        finding := 'the primary''s agent is not running: the mirror will show itself as STALLED';
-        mend := 'tarn-primary run PRIMARY-URL';
-        RETURN NEXT;
+    IF NOT has_table_privilege(session_user, 'tarn.mark', 'INSERT')
+       AND NOT (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = session_user) THEN
+        RAISE EXCEPTION 'role "%" is none that mirrors follow as', session_user
+            USING ERRCODE = 'insufficient_privilege', HINT = 'ALTER ROLE NAME REPLICATION';
     END IF;
 END $$;
 
@@ -299,8 +245,11 @@ $$;
 
 -- Note the mirror in the list of sites. Answers false when the name belongs to another cluster.
 CREATE FUNCTION tarn_1.register(_name text, _system text) RETURNS TABLE (is_ours bool)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM tarn_1.require_site();
+    -- From an earlier life behind another mirror; it would stand for a slot.
+    DELETE FROM tarn.follower_report WHERE site = _name;
     INSERT INTO tarn.site (name, role, epoch, system_identifier)
     SELECT _name, 'mirror', s.epoch, _system
       FROM tarn.local_site l JOIN tarn.site s ON s.name = l.name
@@ -353,13 +302,37 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 CREATE FUNCTION tarn_1.unregister(_name text) RETURNS TABLE (is_gone bool)
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT tarn_1.require_site();
+    DELETE FROM tarn.follower_report WHERE site = _name;
     DELETE FROM tarn.site WHERE name = _name AND role = 'mirror' RETURNING true
+$$;
+
+-- A mirror of a mirror has no slot here, and says by itself how far it has come: deletions wait for
+-- it as for the others. A site that is not registered says nothing.
+CREATE FUNCTION tarn_1.follower_report(_site text, _lsn text) RETURNS TABLE (is_noted bool)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tarn_1.require_site();
+    INSERT INTO tarn.follower_report AS r (site, lsn)
+    SELECT s.name, _lsn::pg_lsn FROM tarn.site s WHERE s.name = _site AND s.role = 'mirror'
+    ON CONFLICT (site) DO UPDATE SET lsn = excluded.lsn, reported_at = excluded.reported_at;
+    RETURN QUERY SELECT FOUND;
+END $$;
+
+-- How much was written here since a beat that a mirror has: _lsn and _xid are the beat's. The beat
+-- itself and what other databases of the server did count as well, so these are bounds.
+CREATE FUNCTION tarn_1.written_since(_lsn text, _xid int8)
+RETURNS TABLE (bytes int8, transactions int8)
+LANGUAGE sql STABLE AS $$
+    SELECT greatest(pg_current_wal_lsn() - _lsn::pg_lsn, 0)::int8,
+           greatest(pg_snapshot_xmax(pg_current_snapshot())::text::int8 - _xid, 0)
 $$;
 
 -- Move a marker on: whoever reads the value, or a higher one, has all that was committed before.
 CREATE FUNCTION tarn_1.mark(_name text) RETURNS TABLE (value int8, epoch int8)
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT tarn_1.require_site();
     INSERT INTO tarn.mark AS m (name, value, at, epoch, system_identifier, timeline, lsn)
     SELECT _name, 1, clock_timestamp(), p.epoch, p.system_identifier, p.timeline,
            pg_current_wal_insert_lsn()
@@ -371,11 +344,13 @@ LANGUAGE sql VOLATILE AS $$
     RETURNING m.value, m.epoch
 $$;
 
--- Bytes of each published table, for the progress of the first copy. The empty search_path makes
+-- Bytes of each published table, and its rows as the planner knows them, for the progress of the
+-- first copy. The empty search_path makes
 -- names come out in full, here and below: two sites compare them.
-CREATE FUNCTION tarn_1.table_sizes() RETURNS TABLE (relation text, bytes int8)
+CREATE FUNCTION tarn_1.table_sizes() RETURNS TABLE (relation text, bytes int8, tuples int8)
 LANGUAGE sql STABLE SET search_path = '' AS $$
-    SELECT relation::text, pg_table_size(relation) FROM tarn_1.replicated_tables()
+    SELECT t.relation::text, pg_table_size(t.relation), greatest(c.reltuples, 0)::int8
+      FROM tarn_1.replicated_tables() t JOIN pg_class c ON c.oid = t.relation
 $$;
 
 -- Over how many buckets blocks are spread, 0: one. A mirror's own bucket has as many.

@@ -27,41 +27,104 @@ BEGIN
 END $$;
 
 -- This database begins to be the mirror _name. Repeating it, after an interrupted join, is fine.
+-- _source_url: of the mirror that it follows instead of the primary; NULL: the primary itself.
 CREATE FUNCTION tarn_1.mirror_begin(_name text, _local_bucket text, _origin_bucket text,
-                                    _primary_url text)
+                                    _primary_url text, _source_url text)
 RETURNS TABLE (system_identifier text)
 LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO tarn.local_site AS l (name, role, state, local_bucket, origin_bucket, primary_url,
-                                      subscription)
-    VALUES (_name, 'mirror', 'JOINING', _local_bucket, _origin_bucket, _primary_url,
+                                      source_url, subscription)
+    VALUES (_name, 'mirror', 'JOINING', _local_bucket, _origin_bucket, _primary_url, _source_url,
             'tarn_' || _name)
     ON CONFLICT (only_row) DO UPDATE
         SET state = 'JOINING', local_bucket = excluded.local_bucket,
             origin_bucket = excluded.origin_bucket, primary_url = excluded.primary_url,
-            subscription = excluded.subscription, detail = NULL
+            source_url = excluded.source_url, subscription = excluded.subscription, detail = NULL
       WHERE l.role = 'mirror' AND l.name = excluded.name AND l.ready_at IS NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'this database is another site already';
     END IF;
     PERFORM tarn_1.watch_heartbeat();
     PERFORM tarn_1.guard_if_fenced();
+    -- Other mirrors may follow this one.
+    PERFORM tarn_1.publish();
     RETURN QUERY SELECT tarn_1.system_identifier();
 END $$;
 
--- Subscribe through the slot that the primary has made already. Errors are raised anew without
--- their context, which would show the connection string with its password.
-CREATE FUNCTION tarn_1.subscribe(_conninfo text) RETURNS void
+-- Keep this session's statements and their parameters out of the server's log and statistics, as far
+-- as the role may: one of them is a password. Undone by unhush().
+CREATE FUNCTION tarn_1.hushed_settings() RETURNS TABLE (name text, value text)
+LANGUAGE sql IMMUTABLE AS $$
+    VALUES ('log_statement', 'none'), ('log_min_duration_statement', '-1'),
+           ('log_min_duration_sample', '-1'), ('log_transaction_sample_rate', '0'),
+           ('log_duration', 'off'), ('log_parameter_max_length', '0'),
+           ('log_parameter_max_length_on_error', '0'), ('log_min_error_statement', 'panic'),
+           ('debug_print_parse', 'off'), ('debug_print_rewritten', 'off'),
+           ('debug_print_plan', 'off'), ('auto_explain.log_min_duration', '-1'),
+           ('pg_stat_statements.track', 'none'), ('pgaudit.log', 'none')
+$$;
+
+CREATE FUNCTION tarn_1.hush() RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    _name text := (SELECT subscription FROM tarn.local_site WHERE role = 'mirror');
+    _s record;
 BEGIN
-    EXECUTE format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION tarn'
-                   ' WITH (create_slot = false, slot_name = %L)', _name, _conninfo, _name);
-    UPDATE tarn.local_site SET state = 'COPYING';
+    FOR _s IN SELECT * FROM tarn_1.hushed_settings() LOOP
+        BEGIN
+            PERFORM set_config(_s.name, _s.value, false);
+        EXCEPTION WHEN insufficient_privilege OR undefined_object THEN
+            NULL;
+        END;
+    END LOOP;
+END $$;
+
+CREATE FUNCTION tarn_1.unhush() RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    _s record;
+BEGIN
+    FOR _s IN SELECT * FROM tarn_1.hushed_settings() LOOP
+        BEGIN
+            EXECUTE 'RESET ' || _s.name;
+        EXCEPTION WHEN insufficient_privilege OR undefined_object THEN
+            NULL;
+        END;
+    END LOOP;
+END $$;
+
+-- The statement that subscribes through the slot that has been made already.
+CREATE FUNCTION tarn_1.subscribe_statement(_conninfo text) RETURNS TABLE (statement text)
+LANGUAGE sql STABLE AS $$
+    SELECT format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION tarn'
+                  ' WITH (create_slot = false, slot_name = %L)', l.subscription, _conninfo,
+                  l.subscription)
+      FROM tarn.local_site l WHERE l.role = 'mirror'
+$$;
+
+-- Subscribe. Errors are raised anew without their context, which would show the connection string
+-- with its password.
+CREATE FUNCTION tarn_1.subscribe(_conninfo text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE (SELECT statement FROM tarn_1.subscribe_statement(_conninfo));
+    PERFORM tarn_1.subscribed();
 EXCEPTION WHEN OTHERS THEN
     RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM;
 END $$;
+
+-- The subscription is there, whoever made it.
+CREATE FUNCTION tarn_1.subscribed() RETURNS void
+LANGUAGE sql AS $$
+    UPDATE tarn.local_site SET state = 'COPYING' WHERE role = 'mirror' AND state = 'JOINING'
+$$;
+
+CREATE FUNCTION tarn_1.has_subscription() RETURNS TABLE (is_there bool)
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM pg_subscription s JOIN tarn.local_site l ON s.subname = l.subscription
+                    WHERE s.subdbid = (SELECT oid FROM pg_database
+                                        WHERE datname = current_database()))
+$$;
 
 -- How to reach the server that is followed, with its secret: for this process's memory only. Where
 -- the role may not read that, the URL without it. No row: there is no subscription.
@@ -158,7 +221,8 @@ RETURNS TABLE (name text, role text, state text, detail text, is_ready bool, rea
                tables_total int4, tables_ready int4, apply_errors int8, sync_errors int8,
                received_lsn text, applied_lsn text, waiting_bytes int8, message_age_ms int8,
                epoch int8, heartbeat_seq int8, heartbeat_lsn text, heartbeat_age_ms int8,
-               slices_waiting int8, slices_failing int8)
+               slices_waiting int8, slices_failing int8, source_url text,
+               heartbeat_system text, heartbeat_timeline int8, heartbeat_xid int8)
 LANGUAGE sql STABLE AS $$
     SELECT l.name, l.role, l.state, l.detail, l.ready_at IS NOT NULL, l.ready_at::text,
            l.primary_url, l.local_bucket, l.origin_bucket,
@@ -169,7 +233,7 @@ LANGUAGE sql STABLE AS $$
            (extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time) * 1000)::int8,
            h.epoch, h.seq, h.lsn::text,
            greatest((extract(epoch FROM clock_timestamp() - h.at) * 1000)::int8, 0),
-           q.waiting, q.failing
+           q.waiting, q.failing, l.source_url, h.system_identifier, h.timeline, h.xid
       FROM tarn.local_site l
       LEFT JOIN pg_subscription s
              ON s.subname = l.subscription
@@ -183,7 +247,7 @@ LANGUAGE sql STABLE AS $$
       LEFT JOIN LATERAL (SELECT count(*) AS total,
                                 count(*) FILTER (WHERE t.srsubstate = 'r') AS ready
                            FROM pg_subscription_rel t WHERE t.srsubid = s.oid) r ON true
-      LEFT JOIN LATERAL (SELECT b.epoch, b.seq, b.lsn, b.at FROM tarn.heartbeat b
+      LEFT JOIN LATERAL (SELECT b.* FROM tarn.heartbeat b
                           ORDER BY b.at DESC LIMIT 1) h ON true
       LEFT JOIN LATERAL (SELECT count(*) AS waiting,
                                 count(*) FILTER (WHERE t.last_error IS NOT NULL) AS failing
@@ -250,6 +314,14 @@ DECLARE
     _had  bool := EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
                            WHERE s.subname = _name AND d.datname = current_database());
 BEGIN
+    IF _had AND NOT EXISTS (SELECT FROM pg_subscription
+                             WHERE subname = _name AND pg_has_role(subowner, 'USAGE')) THEN
+        RAISE EXCEPTION 'the subscription is another role''s, which has to run: ALTER SUBSCRIPTION %'
+                        ' DISABLE; ALTER SUBSCRIPTION % SET (slot_name = NONE);'
+                        ' DROP SUBSCRIPTION %;', quote_ident(_name), quote_ident(_name),
+                        quote_ident(_name)
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
     IF _had THEN
         EXECUTE format('ALTER SUBSCRIPTION %I DISABLE', _name);
         EXECUTE format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', _name);

@@ -135,6 +135,42 @@ BEGIN
     RETURN _seen = _count;
 END $$;
 
+-- Blocks whose slices ended while this was no mirror are found by a walk over the bucket
+-- (syncer/sweep.h). What is here and has no row of jfs_chunk_ref, tombstones included, is known to
+-- nobody: that is sure only where rows are not missing.
+CREATE FUNCTION tarn_1.sweep_wanted() RETURNS bool
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM tarn.local_site l
+                    WHERE l.role = 'mirror' AND l.ready_at IS NOT NULL
+                      AND l.state IN ('FOLLOWING', 'STALLED'))
+           AND EXISTS (SELECT FROM tarn.cursor c WHERE c.name = 'backfill')
+           AND NOT EXISTS (SELECT FROM tarn.cursor c WHERE c.name = 'sweep')
+$$;
+
+-- Order those of the slices to be removed that nobody knows; answers how many they are.
+CREATE FUNCTION tarn_1.slice_strays(_slices int8[], _sizes int4[]) RETURNS int8
+LANGUAGE sql AS $$
+    WITH ordered AS (
+        INSERT INTO tarn.slice_state AS s (slice, size, want)
+        SELECT o.slice, max(o.size), 'delete'
+          FROM unnest(_slices, _sizes) AS o (slice, size)
+         WHERE tarn_1.sweep_wanted()
+           AND NOT EXISTS (SELECT FROM public.jfs_chunk_ref r WHERE r.chunkid = o.slice)
+         GROUP BY o.slice
+         ORDER BY o.slice
+        ON CONFLICT (slice) DO UPDATE SET size = greatest(s.size, excluded.size)
+         WHERE s.want = 'delete'
+        RETURNING 1
+    )
+    SELECT count(*) FROM ordered
+$$;
+
+CREATE FUNCTION tarn_1.sweep_done() RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO tarn.cursor (name, position, done_at) VALUES ('sweep', 0, now())
+    ON CONFLICT (name) DO NOTHING
+$$;
+
 -- Lease up to _count rows for _seconds. is_referenced guards a delete: a slice that is still
 -- referenced is never removed.
 CREATE FUNCTION tarn_1.slice_lease(_count int4, _seconds int4)

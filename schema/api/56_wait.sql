@@ -7,12 +7,14 @@
 
 -- The marker, as far as it has come, and the moment up to which orders belong to what it stands for:
 -- both in one snapshot. The newest order counts too, lest a clock that was set back hide one.
-CREATE FUNCTION tarn_1.wait_marker(_name text)
+-- orders_until is NULL until the marker has come to _value.
+CREATE FUNCTION tarn_1.wait_marker(_name text, _value int8)
 RETURNS TABLE (value int8, epoch int8, orders_until text)
 LANGUAGE sql STABLE AS $$
     SELECT m.value, m.epoch,
-           greatest(clock_timestamp(),
-                    (SELECT max(s.ordered_at) FROM tarn.slice_state s WHERE s.want = 'copy'))::text
+           CASE WHEN m.value >= _value THEN
+               greatest(clock_timestamp(), (SELECT max(s.ordered_at) FROM tarn.slice_state s
+                                             WHERE s.want = 'copy'))::text END
       FROM (SELECT 1) AS one LEFT JOIN tarn.mark m ON m.name = _name
 $$;
 

@@ -166,7 +166,8 @@ LANGUAGE sql VOLATILE AS $$
     SELECT count(*) FROM entered
 $$;
 
--- Look at every mirror, at most once a second. A mirror without a slot is one that has lost it.
+-- Look at every mirror, at most once a second. A mirror without a slot is one that has lost it, or
+-- one that follows another mirror and reports by itself.
 CREATE FUNCTION tarn_1.followers_look() RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -174,10 +175,12 @@ BEGIN
      WHERE NOT EXISTS (SELECT FROM tarn.site AS s WHERE s.role = 'mirror' AND s.name = f.site)
        AND NOT EXISTS (SELECT FROM tarn_1.slots() AS l WHERE l.site = f.site);
     INSERT INTO tarn.follower AS f (site, confirmed, before, looked_at, moved_at)
-    SELECT m.site, l.confirmed_lsn::pg_lsn, NULL, clock_timestamp(), clock_timestamp()
+    SELECT m.site, coalesce(l.confirmed_lsn::pg_lsn, r.lsn), NULL, clock_timestamp(),
+           clock_timestamp()
       FROM (SELECT s.name AS site FROM tarn.site AS s WHERE s.role = 'mirror'
             UNION SELECT site FROM tarn_1.slots()) AS m
            LEFT JOIN tarn_1.slots() AS l ON l.site = m.site
+           LEFT JOIN tarn.follower_report AS r ON r.site = m.site
      ORDER BY m.site
         ON CONFLICT (site) DO UPDATE
        SET confirmed = EXCLUDED.confirmed, before = f.confirmed, looked_at = EXCLUDED.looked_at,

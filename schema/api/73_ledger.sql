@@ -162,8 +162,9 @@ BEGIN
     RETURN QUERY
     SELECT m.name
       FROM tarn.site m LEFT JOIN tarn_1.slots() s ON s.site = m.name
+           LEFT JOIN tarn.follower_report r ON r.site = m.name
      WHERE m.role = 'mirror'
-       AND (s.confirmed_lsn IS NULL OR s.confirmed_lsn::pg_lsn < _lsn::pg_lsn)
+       AND coalesce(coalesce(s.confirmed_lsn::pg_lsn, r.lsn) < _lsn::pg_lsn, true)
        AND NOT EXISTS (SELECT FROM tarn_1.followers() f WHERE f.site = m.name AND NOT f.is_awaited)
      ORDER BY m.name;
 END $$;

@@ -32,6 +32,7 @@ $$;
 
 -- Remove the functions, but remember the triggers of a mirror that call them: dropping a function
 -- takes its triggers along without a word, and a syncer without its trigger copies nothing more.
+-- The same for the roles that may use the schema: mirrors replicate as one of them.
 CREATE OR REPLACE FUNCTION pg_temp.api_begin(_schema text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -43,6 +44,10 @@ BEGIN
       FROM pg_catalog.pg_trigger AS t
            JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
      WHERE p.pronamespace = to_regnamespace(_schema) AND NOT t.tgisinternal;
+    CREATE TEMP TABLE kept_grant ON COMMIT DROP AS
+    SELECT CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END AS grantee
+      FROM pg_catalog.pg_namespace AS n, aclexplode(n.nspacl) AS g
+     WHERE n.nspname = _schema AND g.privilege_type = 'USAGE' AND g.grantee <> n.nspowner;
     EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', _schema);
 END $$;
 
@@ -55,6 +60,9 @@ BEGIN
     FOR _t IN SELECT * FROM pg_temp.kept_trigger LOOP
         EXECUTE _t.definition;
         EXECUTE format('ALTER TABLE %s %s TRIGGER %I', _t.relation, _t.firing, _t.name);
+    END LOOP;
+    FOR _t IN SELECT * FROM pg_temp.kept_grant LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %s', _schema, _t.grantee);
     END LOOP;
     EXECUTE format('COMMENT ON SCHEMA %I IS %L', _schema, _digest);
 END $$;

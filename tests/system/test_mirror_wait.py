@@ -1,17 +1,68 @@
-"""tarn mirror wait: what a pipeline relies on between a training job and a roll-out."""
+"""tarn mirror wait: what a pipeline relies on between a training job and a roll-out.
+
+Most tests share one pair of sites, so that names and markers are each test's own.
+"""
 
 import json
+import os
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
 from harness import load
 from harness.process import Process
-from harness.site import Mirror
+from harness.proxy import Proxy
+from harness.site import Mirror, Primary
 from harness.volume import BIN, DONE, FAILED, NOT_READY, UNREACHABLE, USAGE, tarn, tarn_json
 from harness.wait import wait_for
+from test_mirror_join import stop_agent
 
 TIMED_OUT = 10
+LONG = pytest.mark.skipif(not os.environ.get("TARN_LONG"), reason="TARN_LONG is not set")
+
+
+class Pair:
+    """A primary and a mirror behind a link."""
+
+    def __init__(self, cluster, mirror_cluster, workdir):
+        self.primary = Primary(cluster, "vol", workdir).begin()
+        self.link = Proxy(cluster.port)
+        self.mirror = Mirror(mirror_cluster, self.primary, workdir, name="paired",
+                             link=self.link).begin()
+
+    def rest(self):
+        """As a test finds it: the line is whole, and no syncer runs."""
+        self.link.release()
+        self.link.accept()
+        self.link.delay(0)
+        for syncer in self.mirror.syncers:
+            if syncer.is_running():
+                syncer.kill9()
+        self.mirror.syncers.clear()
+
+    def end(self):
+        self.mirror.agent.kill9()
+        self.primary.agent.kill9()
+        self.link.close()
+        for site in (self.mirror, self.primary):
+            site.cluster.drop_database(site.database)
+
+
+@pytest.fixture(scope="module")
+def pair_of_module(cluster, mirror_cluster, session_directory):
+    workdir = Path(tempfile.mkdtemp(prefix="w-", dir=session_directory))
+    workdir.chmod(0o755)
+    made = Pair(cluster, mirror_cluster, workdir)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def pair(pair_of_module):
+    yield pair_of_module
+    pair_of_module.rest()
 
 
 def wait_here(mirror, *arguments, **options):
@@ -29,24 +80,23 @@ def mark(primary, name):
     return tarn("primary", "mark", name, primary.url).stdout.strip()
 
 
-def nodes(mirror):
-    return mirror.value("SELECT count(*) FROM jfs_node WHERE inode > 1")
-
-
-def test_a_wait_ends_when_all_of_now_is_here(primary, mirror, link):
+def test_a_wait_ends_when_all_of_now_is_here(pair):
+    primary, mirror, link = pair.primary, pair.mirror, pair.link
     with primary.mount() as here:
         for number in range(3):
             link.delay(0.3)  # whoever does not wait, looks too early
-            here.path(f"f{number}").write_text("x")
+            here.path(f"now{number}").write_text("x")
             done = wait_here(mirror, "--until-now", "--timeout", "60", "--json")
             assert done.returncode == DONE, done.stderr
             seen = json.loads(done.stdout)
-            assert seen["arrived"] and seen["marker"] == "wait/away" and seen["value"] == number + 1
+            assert seen["arrived"] and seen["marker"] == "wait/paired"
+            assert seen["value"] == mirror.value("SELECT value FROM tarn.mark WHERE name = 'wait/paired'")
             assert mirror.value("SELECT count(*) FROM jfs_edge WHERE name = %s",
-                                [f"f{number}".encode()]) == 1
+                                [f"now{number}".encode()]) == 1
 
 
-def test_a_marker_stands_for_what_was_before_it(primary, mirror, link):
+def test_a_marker_stands_for_what_was_before_it(pair):
+    primary, mirror, link = pair.primary, pair.mirror, pair.link
     mirror.wait_caught_up()
     link.refuse()
     with primary.mount() as here:
@@ -66,7 +116,8 @@ def test_a_marker_stands_for_what_was_before_it(primary, mirror, link):
     assert seen["marker"] == "v7:3" and seen["value"] == 3
 
 
-def test_a_wait_for_now_needs_the_primary_and_survives_its_absence(primary, mirror, link):
+def test_a_wait_for_now_needs_the_primary_and_survives_its_absence(pair):
+    primary, mirror, link = pair.primary, pair.mirror, pair.link
     link.refuse()
     refused(wait_here(mirror, "--until-now", "--timeout", "2"), TIMED_OUT, "primary")
     waiting = Process([BIN / "tarn-mirror", "wait", "--until-now", mirror.url],
@@ -82,7 +133,8 @@ def test_a_wait_for_now_needs_the_primary_and_survives_its_absence(primary, mirr
     assert done.returncode == DONE, done.stderr
 
 
-def test_a_path_is_waited_for_with_its_blocks(primary, mirror, workdir):
+def test_a_path_is_waited_for_with_its_blocks(pair, workdir):
+    primary, mirror = pair.primary, pair.mirror
     with primary.mount() as here:
         here.path("model/deep").mkdir(parents=True)
         here.path("model/deep/weights").write_bytes(load.content(1, 5 << 20))
@@ -128,7 +180,9 @@ def test_everything_is_waited_for_with_its_blocks(primary, mirror_cluster, workd
     mirror_cluster.drop_database(mirror.database)
 
 
-def test_blocks_are_waited_for_under_load(primary, mirror):
+@LONG
+def test_blocks_are_waited_for_under_load(pair):
+    primary, mirror = pair.primary, pair.mirror
     mirror.start_syncer()
     with primary.mount() as here:
         workers = load.begin(here.directory, 2, largest=50_000)
@@ -144,17 +198,21 @@ def test_blocks_are_waited_for_under_load(primary, mirror):
             load.finish(workers)
 
 
-def test_a_wait_survives_a_restart_of_either_server(primary, mirror, workdir):
+@LONG
+def test_a_wait_survives_a_restart_of_either_server(pair, workdir):
+    primary, mirror = pair.primary, pair.mirror
     with primary.mount() as here:
-        here.path("f").write_bytes(load.content(1, 1000))
-    waiting = Process([BIN / "tarn-mirror", "wait", "--path", "f", "--data", mirror.url],
+        here.path("kept").write_bytes(load.content(1, 1001))
+    before = primary.value("SELECT coalesce(max(value), 0) FROM tarn.mark WHERE name = 'wait/paired'")
+    waiting = Process([BIN / "tarn-mirror", "wait", "--path", "kept", "--data", mirror.url],
                       workdir / "wait.log")
-    wait_for("it waits", lambda: mirror.value("SELECT value FROM tarn.mark WHERE name = 'wait/away'"))
+    wait_for("it waits", lambda: primary.value(
+        "SELECT coalesce(max(value), 0) FROM tarn.mark WHERE name = 'wait/paired'") > before)
     mirror.cluster.restart("immediate")
     primary.cluster.restart("immediate")
     mirror.start_syncer()
     assert waiting.wait(90) == DONE, waiting.log()
-    assert any(name.endswith("_0_1000") for name in mirror.blocks())
+    assert any(name.endswith("_0_1001") for name in mirror.blocks())
 
 
 def test_a_wait_that_cannot_end_well_says_so(primary, mirror, mirror_cluster, workdir):
@@ -176,28 +234,78 @@ def test_a_wait_that_cannot_end_well_says_so(primary, mirror, mirror_cluster, wo
     mirror_cluster.drop_database(cached.database)
 
 
-def test_a_marker_that_went_with_its_primary_is_not_waited_for(primary, mirror, link):
+def test_a_marker_that_went_with_its_primary_is_not_waited_for(pair):
     """The wait has its value of one primary, and the mirror hears of the next."""
+    primary, mirror, link = pair.primary, pair.mirror, pair.link
     mirror.wait_caught_up()
     wait_here(mirror, "--until-now")
+    value = mirror.value("SELECT value FROM tarn.mark WHERE name = 'wait/paired'")
     refused_at = []
 
     def hear():
         wait_for("the wait's marker is made", lambda: primary.value(
-            "SELECT value FROM tarn.mark WHERE name = 'wait/away'") == 2)
+            "SELECT value FROM tarn.mark WHERE name = 'wait/paired'") > value)
         # As the row would be that a promoted mirror went on with.
-        mirror.query("UPDATE tarn.mark SET epoch = 1 WHERE name = 'wait/away'")
-    mirror.query("ALTER SUBSCRIPTION tarn_away DISABLE")
+        mirror.query("UPDATE tarn.mark SET epoch = 1 WHERE name = 'wait/paired'")
+    mirror.query("ALTER SUBSCRIPTION tarn_paired DISABLE")
     thread = threading.Thread(target=hear)
     thread.start()
     refused_at.append(wait_here(mirror, "--until-now", "--timeout", "60"))
     thread.join()
     refused(refused_at[0], NOT_READY, "replaced")
-    mirror.query("UPDATE tarn.mark SET epoch = 0 WHERE name = 'wait/away'")
-    mirror.query("ALTER SUBSCRIPTION tarn_away ENABLE")
+    mirror.query("UPDATE tarn.mark SET epoch = 0 WHERE name = 'wait/paired'")
+    mirror.query("ALTER SUBSCRIPTION tarn_paired ENABLE")
 
 
 @pytest.mark.parametrize("program,verb", [("mirror", "wait"), ("primary", "mark")])
 def test_waiting_explains_itself(programs, program, verb):
     done = tarn(program, verb, "--help")
     assert "Exit codes" in done.stdout and "--json" in done.stdout
+
+
+# ---- what a bucket still holds
+
+
+def test_blocks_that_ended_between_two_joins_are_removed(primary, mirror):
+    """Nobody was there to hear of the deletion; the next join's syncer finds what is left."""
+    with primary.mount() as here:
+        here.path("kept").write_bytes(load.content(1, 5 << 20))
+        here.path("ended").write_bytes(load.content(2, (4 << 20) + 777))
+    mirror.wait_caught_up()
+    mirror.sync_once()
+    ended = {name for name in mirror.blocks() if name.endswith("_1_777")}
+    assert len(ended) == 1
+    stop_agent(mirror)
+    assert tarn("mirror", "leave", mirror.url).returncode == DONE
+    number = next(iter(ended)).split("_")[0]
+    primary.query("DELETE FROM jfs_chunk_ref WHERE chunkid = %s", [int(number)])
+    mirror.join()
+    mirror.sync_once()
+    assert ended <= mirror.blocks().keys(), "a young block may be on its way"
+    assert mirror.value("SELECT count(*) FROM tarn.cursor WHERE name = 'sweep'") == 0
+    for path in mirror.bucket.rglob("*_*_*"):
+        os.utime(path, (1, 1))
+    mirror.sync_once()
+    assert mirror.blocks().keys() == mirror.expected_blocks()
+    assert not [name for name in mirror.blocks() if name.startswith(f"{number}_")]
+    assert mirror.value("SELECT done_at IS NOT NULL FROM tarn.cursor WHERE name = 'sweep'")
+
+
+def test_the_lag_of_the_data_is_shown(primary, mirror):
+    mirror.wait_caught_up()
+    mirror.sync_once()
+    seen = mirror.status()
+    assert seen["data"]["slices"] == 0 and seen["data"]["history"]["ordered"]
+    assert seen["data"]["eta_seconds"] == 0
+    with primary.mount() as here:
+        here.path("f").write_bytes(load.content(1, 300_000))
+        here.path("g").write_bytes(load.content(2, 200_000))
+    assert wait_here(mirror, "--until-now").returncode == DONE
+    seen = mirror.status()["data"]
+    assert (seen["slices"], seen["bytes"]) == (2, 500_000)
+    age = seen["oldest_seconds"]
+    wait_for("it ages", lambda: mirror.status()["data"]["oldest_seconds"] > age)
+    text = tarn("mirror", "status", mirror.url).stdout
+    assert "2 slices" in text and "transactions" in text
+    mirror.sync_once()
+    assert mirror.status()["data"]["bytes"] == 0
