@@ -40,6 +40,7 @@ static void take_row(struct facts *f, struct pg_result *row)
         .heartbeat_lsn = text(row, "heartbeat_lsn"),
         .source_url = text(row, "source_url"),
         .heartbeat_system = text(row, "heartbeat_system"),
+        .lost_by = text(row, "lost_by"),
         .is_ready = flag(row, "is_ready"),
         .has_subscription = flag(row, "has_subscription"),
         .is_enabled = flag(row, "is_enabled"),

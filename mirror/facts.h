@@ -29,7 +29,7 @@ struct facts {
     struct pg_result *row;
     const char *name, *role, *state, *detail, *ready_at, *primary_url, *local_bucket,
         *origin_bucket, *subscription, *received_lsn, *applied_lsn, *heartbeat_lsn, *source_url,
-        *heartbeat_system;
+        *heartbeat_system, *lost_by;
     bool is_ready, has_subscription, is_enabled, has_worker, has_heartbeat;
     int tables_total, tables_ready;
     int64_t errors, waiting_bytes, message_age_ms, epoch, seq, heartbeat_age_ms;

@@ -18,6 +18,7 @@ static const struct command_verb verbs[] = {
     {"status", "show the state of a mirror and how far it is behind", mirror_status},
     {"wait", "wait until a mirror shows what the primary has", mirror_wait},
     {"audit", "compare a mirror with its primary, and repair it", mirror_audit},
+    {"reseed", "copy a mirror anew beside the copy that serves", mirror_reseed},
     {"leave", "end the mirror: subscription here, slot at the primary", mirror_leave},
     {"promote", "make this mirror the primary", mirror_promote},
     {"demote", "give a primary's role to one of its mirrors: promote, seen from there",

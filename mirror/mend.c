@@ -1,5 +1,7 @@
 #include "mirror/mend.h"
 
+#include <string.h>
+
 #include "fs/base/clock.h"
 #include "fs/base/log.h"
 #include "mirror/mirror.h"
@@ -15,16 +17,34 @@ static enum rc compare(struct pg *own, const char *question, struct pg *primary,
     return pg_call(own, question, &text, 1, clock_deadline(MIRROR_CALL_MS), out, e);
 }
 
+static void tell_change(const struct pg_result *changes, int i)
+{
+    const char *kind = pg_get_text(changes, i, pg_column(changes, "kind"));
+    const char *relation = pg_get_text(changes, i, pg_column(changes, "relation"));
+    const char *name = pg_get_text(changes, i, pg_column(changes, "name"));
+    const char *problem = pg_get_text(changes, i, pg_column(changes, "problem"));
+    if (strcmp(kind, "person") == 0)
+        log_error("column %s of %s differs from the primary's, and a person has to see to it (tarn "
+                  "mirror status has the statement): %s",
+                  name, relation, problem ? problem : "");
+    else if (strcmp(kind, "add") == 0)
+        log_warn("column %s of %s was added at the primary and is added here: apply goes on", name,
+                 relation);
+    else if (strcmp(kind, "widen") == 0)
+        log_warn("column %s of %s was widened at the primary and is widened here", name, relation);
+    else
+        log_warn("column %s of %s is not at the primary any more and need not be filled here", name,
+                 relation);
+}
+
 enum rc mend_columns(struct pg *own, struct pg *primary, struct err *e)
 {
-    auto_result struct pg_result *added = NULL;
-    if (compare(own, "SELECT * FROM tarn_1.add_columns($1)", primary,
-                "SELECT * FROM tarn_1.published_columns()", &added, e))
-        return err_note(e, "could not add the columns that are missing here");
-    for (int i = 0; i < pg_rows(added); i++)
-        log_warn("column %s of %s was added at the primary and is added here: apply goes on",
-                 pg_get_text(added, i, pg_column(added, "name")),
-                 pg_get_text(added, i, pg_column(added, "relation")));
+    auto_result struct pg_result *changes = NULL;
+    if (compare(own, "SELECT * FROM tarn_1.mend_columns($1)", primary,
+                "SELECT * FROM tarn_1.published_columns()", &changes, e))
+        return err_note(e, "could not bring the columns here into the primary's shape");
+    for (int i = 0; i < pg_rows(changes); i++)
+        tell_change(changes, i);
     return RC_OK;
 }
 

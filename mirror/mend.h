@@ -1,7 +1,8 @@
 /*
  * mend - what has changed at the primary since the join is made here too.
  *
- * A newer stock client adds columns and tables. A column stops apply until it is here. A table
+ * A newer stock client adds columns and tables. A column stops apply until it is here; what could
+ * lose something when it is guessed (a renamed column, another type) is left to a person. A table
  * passes by unseen until the `tarn primary adopt` of a version that knows it publishes it; then it
  * is made here, copied and followed.
  *
@@ -13,7 +14,8 @@
 
 #include "fs/meta/pg.h"
 
-/* Add the columns that the primary's tables have and ours lack. */
+/* Add, widen or loosen our columns as the primary's are; list in tarn.mend_statement what cannot
+ * be. */
 MUST_CHECK enum rc mend_columns(struct pg *own, struct pg *primary, struct err *e);
 
 /*

@@ -22,6 +22,7 @@ int mirror_promote(int argc, char **argv);
 int mirror_demote(int argc, char **argv);
 int mirror_repoint(int argc, char **argv);
 int mirror_rejoin(int argc, char **argv);
+int mirror_reseed(int argc, char **argv);
 
 #define MIRROR_CONNECT_MS 10000
 #define MIRROR_CALL_MS    60000

@@ -13,6 +13,7 @@
 #include "mirror/data_lag.h"
 #include "mirror/facts.h"
 #include "mirror/follow.h"
+#include "mirror/heal_show.h"
 #include "mirror/home.h"
 #include "mirror/mirror.h"
 
@@ -120,12 +121,14 @@ static void print_for_people(const struct facts *f, const struct facts_primary *
 }
 
 static enum rc print_json(struct pg *own, const struct facts *f, const struct facts_primary *p,
-                          const struct data_lag *data, const struct copy_sight *copy, struct err *e)
+                          const struct data_lag *data, const struct copy_sight *copy,
+                          struct json **healing, struct err *e)
 {
     auto_json struct json *document = NULL;
     if (facts_document(f, p, &document, e) || audit_add_last(own, document, e) ||
         data_lag_show(data, document, e) ||
-        (copy->tables_total > 0 && copy_show(copy, document, e)))
+        (copy->tables_total > 0 && copy_show(copy, document, e)) ||
+        json_set(document, "healing", healing, e))
         return e->code;
     return json_print(document, stdout, e);
 }
@@ -133,11 +136,12 @@ static enum rc print_json(struct pg *own, const struct facts *f, const struct fa
 /* Whether it may be mounted and relied on is the exit code. */
 static enum rc judge(const struct facts *f, struct err *e)
 {
-    bool is_lost = mirror_state_parse(f->state) == MIRROR_LOST;
+    enum mirror_state state = mirror_state_parse(f->state);
+    bool is_lost = state == MIRROR_LOST || state == MIRROR_REJOINING;
     if (f->is_ready && !is_lost)
         return RC_OK;
     err_fail(e, RC_STALE,
-             is_lost ? "mirror \"%s\" is LOST and must be seeded again"
+             is_lost ? "mirror \"%s\" is LOST and must be copied anew"
                      : "mirror \"%s\" is not consistent yet",
              f->name);
     return err_exits(e, EXIT_NOT_READY);
@@ -146,15 +150,18 @@ static enum rc judge(const struct facts *f, struct err *e)
 static enum rc show(const struct status_options *o, struct pg *own, struct err *e)
 {
     auto_facts struct facts f = {0};
+    auto_json struct json *healing = NULL;
     struct facts_primary p;
     struct data_lag data;
     struct copy_sight copy = {0};
-    if (facts_read(own, &f, e) || read_data(own, &f, &data, e))
+    if (facts_read(own, &f, e) || read_data(own, &f, &data, e) || heal_document(own, &healing, e))
         return e->code;
     ask_primary(own, &f, &p, &copy);
-    if (!o->json)
+    if (!o->json) {
         print_for_people(&f, &p, &data, &copy);
-    if (o->json ? print_json(own, &f, &p, &data, &copy, e) : audit_show_last(own, e))
+        heal_print(healing);
+    }
+    if (o->json ? print_json(own, &f, &p, &data, &copy, &healing, e) : audit_show_last(own, e))
         return e->code;
     return judge(&f, e);
 }

@@ -10,6 +10,7 @@
 #include "fs/base/command.h"
 #include "fs/base/json.h"
 #include "fs/meta/finding.h"
+#include "fs/meta/meta_install.h"
 #include "primary/epoch.h"
 #include "primary/primary.h"
 
@@ -115,6 +116,10 @@ static enum rc adopt(const struct adopt_options *o, const char *url, struct find
         rc = findings_prepare(pg, clock_deadline(PRIMARY_CALL_MS), e);
     if (!rc)
         rc = findings_ask(found, pg, "SELECT * FROM pg_temp.adopt_findings()", NULL, 0,
+                          clock_deadline(PRIMARY_CALL_MS), e);
+    const struct pg_param newest = pg_int4(meta_site_newest());
+    if (!rc && found->problems == 0)
+        rc = findings_ask(found, pg, "SELECT * FROM pg_temp.upgrade_findings($1)", &newest, 1,
                           clock_deadline(PRIMARY_CALL_MS), e);
     if (!rc && !o->json)
         findings_print(found, stdout);

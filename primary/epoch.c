@@ -34,6 +34,10 @@ static enum rc raise_above(struct pg *pg, struct store *store, int64_t *out, str
                 clock_deadline(PRIMARY_CALL_MS), &row, e))
         return e->code;
     *out = pg_get_int8(row, 0, 0);
+    auto_result struct pg_result *broken = NULL;
+    if (pg_call(pg, "SELECT tarn_1.beat_break()", NULL, 0, clock_deadline(PRIMARY_CALL_MS), &broken,
+                e))
+        return err_note(e, "could not tell the mirrors");
     if (epoch_of_database(pg, &mark, e))
         return e->code;
     return epoch_write(store, &mark, e);

@@ -52,10 +52,35 @@ static enum rc ask(const char *url, struct json **out, struct err *e)
 
 static void print_slot(const struct json *slot)
 {
-    (void)printf("mirror   %-16s %s, %s, %" PRId64 " bytes behind\n",
+    const char *given_up = json_get_string(slot, "given_up_at", NULL);
+    int64_t limit = json_get_int(slot, "limit_bytes", 0),
+            days = json_get_int(slot, "trash_days", 0);
+    (void)printf("mirror   %-16s %s, %s, %" PRId64 " bytes behind",
                  json_get_string(slot, "site", "?"),
                  json_get_bool(slot, "active", false) ? "connected" : "away",
                  json_get_string(slot, "wal_status", "lost"), json_get_int(slot, "lag_bytes", 0));
+    if (!json_get_bool(slot, "active", false))
+        (void)printf(", silent for %" PRId64 " s", json_get_int(slot, "silent_seconds", 0));
+    if (limit)
+        (void)printf("\n         %" PRId64 " of %" PRId64 " bytes of WAL until it is lost",
+                     json_get_int(slot, "safe_bytes", 0), limit);
+    if (days)
+        (void)printf("\n         %" PRId64
+                     " hours until stock clients remove what it may still read",
+                     json_get_int(slot, "deletion_margin_seconds", 0) / 3600);
+    if (given_up)
+        (void)printf("\n         GIVEN UP since %s: objects that it may read are deleted",
+                     given_up);
+    (void)printf("\n");
+}
+
+static void print_advice(const struct json *status)
+{
+    if (strcmp(json_get_string(status, "max_slot_wal_keep_size", ""), "-1") == 0)
+        (void)printf(
+            "advice   max_slot_wal_keep_size is unlimited: a mirror that stays away fills this "
+            "disk\n         ALTER SYSTEM SET max_slot_wal_keep_size = '64GB'; SELECT "
+            "pg_reload_conf();\n");
 }
 
 static void print_for_people(const struct json *status)
@@ -74,6 +99,8 @@ static void print_for_people(const struct json *status)
         print_slot(json_at(slots, i));
     if (json_length(slots) == 0)
         (void)printf("mirror   none\n");
+    else
+        print_advice(status);
 }
 
 static enum rc run(void *into, const char *const *arguments, struct err *e)

@@ -256,6 +256,23 @@ char *url_redact(const char *url)
     return text;
 }
 
+enum rc url_with_database(const char *url, const char *database, struct buf *out, struct err *e)
+{
+    if (url_check(url, e))
+        return e->code;
+    const char *at = after_scheme(url);
+    struct part authority = part_until(at, "/?");
+    struct part path = part_until(authority.end, "?");
+    if (buf_add(out, url, (size_t)(authority.end - url), e) || buf_add_str(out, "/", e))
+        return e->code;
+    for (const unsigned char *c = (const unsigned char *)database; *c; c++) {
+        bool is_plain = isalnum(*c) || *c == '_' || *c == '-';
+        if (is_plain ? buf_add(out, c, 1, e) : buf_addf(out, e, "%%%02X", *c))
+            return e->code;
+    }
+    return buf_add_str(out, path.end, e);
+}
+
 /* Where a metadata URL begins in an argument, or NULL. */
 static char *find_url(char *argument)
 {

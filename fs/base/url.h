@@ -9,6 +9,7 @@
 #ifndef FS_BASE_URL_H
 #define FS_BASE_URL_H
 
+#include "fs/base/buf.h"
 #include "fs/base/err.h"
 
 /* Accepts postgres:// and postgresql://. RC_INVALID says what is malformed, never the password. */
@@ -16,6 +17,10 @@ MUST_CHECK enum rc url_check(const char *url, struct err *e);
 
 /* A heap copy with the password replaced by "****". The caller frees it; NULL without memory. */
 char *url_redact(const char *url);
+
+/* Append the URL of another database of the same server. */
+MUST_CHECK enum rc url_with_database(const char *url, const char *database, struct buf *out,
+                                     struct err *e);
 
 /*
  * Take the password of a URL out of a command-line argument (the URL itself, or --option=URL),

@@ -94,6 +94,11 @@ enum rc meta_install_setup(struct pg *pg, uint64_t deadline_ms, struct err *e)
     return pg_call(pg, "SELECT pg_temp.install_lock()", NULL, 0, deadline_ms, &lock, e);
 }
 
+int meta_site_newest(void)
+{
+    return schema_site[schema_site_count - 1].version;
+}
+
 static enum rc install_site(struct pg *pg, const struct job *job, struct err *e)
 {
     auto_result struct pg_result *answer = NULL;
@@ -101,7 +106,7 @@ static enum rc install_site(struct pg *pg, const struct job *job, struct err *e)
                 e))
         return e->code;
     const int installed = pg_get_int4(answer, 0, pg_column(answer, "version"));
-    const int newest = schema_site[schema_site_count - 1].version;
+    const int newest = meta_site_newest();
     if (installed > newest)
         return err_fail(e, RC_STALE, "the site's tables are of version %d, this Tarn knows %d",
                         installed, newest);

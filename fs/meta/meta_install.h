@@ -26,6 +26,9 @@ MUST_CHECK enum rc meta_install_volume(struct pg *pg, const char *format, uint64
 MUST_CHECK enum rc meta_install_setup(struct pg *pg, uint64_t deadline_ms, struct err *e);
 MUST_CHECK enum rc meta_install_tables(struct pg *pg, uint64_t deadline_ms, struct err *e);
 
+/* The version of the tarn.* tables that this build brings. */
+int meta_site_newest(void);
+
 /* The tarn.* tables: every migration that is missing. RC_STALE: they are of a newer Tarn. */
 MUST_CHECK enum rc meta_install_site(struct pg *pg, uint64_t deadline_ms, struct err *e);
 

@@ -197,7 +197,9 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 CREATE FUNCTION tarn_1.primary_status() RETURNS TABLE (status text)
-LANGUAGE sql STABLE AS $$
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY
     SELECT json_build_object(
         'site', l.name, 'role', l.role, 'state', l.state,
         'volume', (SELECT json_build_object('name', f ->> 'Name', 'uuid', f ->> 'UUID',
@@ -219,9 +221,12 @@ LANGUAGE sql STABLE AS $$
                                                                'joined_at', m.joined_at)
                                              ORDER BY m.name)
                                FROM tarn.site m WHERE m.role = 'mirror'), '[]'),
-        'slots', coalesce((SELECT json_agg(to_json(slots)) FROM tarn_1.slots()), '[]'))::text
-      FROM tarn.local_site l JOIN tarn.site s ON s.name = l.name
-$$;
+        'slots', coalesce((SELECT json_agg(to_json(w)) FROM tarn_1.slot_watch() w), '[]'),
+        'given_up', coalesce((SELECT json_agg(json_build_object('site', g.site, 'lsn', g.lsn,
+                                                                'at', g.at) ORDER BY g.site)
+                                FROM tarn.given_up g), '[]'))::text
+      FROM tarn.local_site l JOIN tarn.site s ON s.name = l.name;
+END $$;
 
 ---------------------------------------------------------------- what a mirror asks its primary
 
@@ -447,7 +452,9 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT json_agg(relation::text)::text FROM tarn_1.published_tables()
 $$;
 
--- The columns of the published tables, as JSON: what a mirror compares its own with.
+-- The columns of the published tables, as JSON: what a mirror compares its own with. missing: what
+-- rows that are older than the column hold; is_computed: the table was written anew for it, so that
+-- each may hold something else.
 CREATE FUNCTION tarn_1.published_columns() RETURNS TABLE (columns text)
 LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT json_agg(json_build_object(
@@ -455,8 +462,11 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
                'type', format_type(a.atttypid, a.atttypmod),
                'default', CASE WHEN a.attgenerated = '' THEN
                               pg_get_expr(d.adbin, d.adrelid) END,
+               'missing', CASE WHEN a.atthasmissing THEN a.attmissingval::text END,
+               'is_generated', a.attgenerated <> '',
+               'is_computed', a.atthasdef AND NOT a.atthasmissing,
                'not_null', a.attnotnull) ORDER BY a.attrelid, a.attnum)::text
-      FROM tarn_1.replicated_tables() t
+      FROM tarn_1.published_tables() t
       JOIN pg_attribute a
         ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

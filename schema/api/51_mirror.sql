@@ -8,10 +8,10 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     IF NEW.seq <> OLD.seq + 1 OR NEW.epoch < OLD.epoch THEN
         UPDATE tarn.local_site
-           SET state = 'LOST',
+           SET state = 'LOST', lost_by = 'gap',
                detail = format('heartbeat %s of epoch %s followed %s of epoch %s: rows are missing',
                                NEW.seq, NEW.epoch, OLD.seq, OLD.epoch)
-         WHERE role = 'mirror' AND state <> 'LOST';
+         WHERE role = 'mirror' AND state NOT IN ('LOST', 'REJOINING');
     END IF;
     RETURN NULL;
 END $$;
@@ -40,7 +40,8 @@ BEGIN
     ON CONFLICT (only_row) DO UPDATE
         SET state = 'JOINING', local_bucket = excluded.local_bucket,
             origin_bucket = excluded.origin_bucket, primary_url = excluded.primary_url,
-            source_url = excluded.source_url, subscription = excluded.subscription, detail = NULL
+            source_url = excluded.source_url, subscription = excluded.subscription,
+            detail = NULL, lost_by = NULL
       WHERE l.role = 'mirror' AND l.name = excluded.name AND l.ready_at IS NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'this database is another site already';
@@ -107,7 +108,7 @@ $$;
 CREATE FUNCTION tarn_1.subscribe(_conninfo text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE (SELECT statement FROM tarn_1.subscribe_statement(_conninfo));
+    EXECUTE (SELECT statement FROM tarn_1.subscribe_statement(tarn_1.guarded_conninfo(_conninfo)));
     PERFORM tarn_1.subscribed();
 EXCEPTION WHEN OTHERS THEN
     RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM;
@@ -187,7 +188,7 @@ $$;
 CREATE FUNCTION tarn_1.mirror_state(_state text, _detail text) RETURNS TABLE (state text)
 LANGUAGE sql VOLATILE AS $$
     UPDATE tarn.local_site l SET state = _state, detail = _detail
-     WHERE l.role = 'mirror' AND l.state NOT IN ('LOST', 'LEFT')
+     WHERE l.role = 'mirror' AND l.state NOT IN ('LOST', 'REJOINING', 'LEFT')
        AND (l.state, l.detail) IS DISTINCT FROM (_state, _detail)
     RETURNING l.state
 $$;
@@ -222,7 +223,7 @@ RETURNS TABLE (name text, role text, state text, detail text, is_ready bool, rea
                received_lsn text, applied_lsn text, waiting_bytes int8, message_age_ms int8,
                epoch int8, heartbeat_seq int8, heartbeat_lsn text, heartbeat_age_ms int8,
                slices_waiting int8, slices_failing int8, source_url text,
-               heartbeat_system text, heartbeat_timeline int8, heartbeat_xid int8)
+               heartbeat_system text, heartbeat_timeline int8, heartbeat_xid int8, lost_by text)
 LANGUAGE sql STABLE AS $$
     SELECT l.name, l.role, l.state, l.detail, l.ready_at IS NOT NULL, l.ready_at::text,
            l.primary_url, l.local_bucket, l.origin_bucket,
@@ -233,7 +234,8 @@ LANGUAGE sql STABLE AS $$
            (extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time) * 1000)::int8,
            h.epoch, h.seq, h.lsn::text,
            greatest((extract(epoch FROM clock_timestamp() - h.at) * 1000)::int8, 0),
-           q.waiting, q.failing, l.source_url, h.system_identifier, h.timeline, h.xid
+           q.waiting, q.failing, l.source_url, h.system_identifier, h.timeline, h.xid,
+           l.lost_by
       FROM tarn.local_site l
       LEFT JOIN pg_subscription s
              ON s.subname = l.subscription
@@ -253,34 +255,6 @@ LANGUAGE sql STABLE AS $$
                                 count(*) FILTER (WHERE t.last_error IS NOT NULL) AS failing
                            FROM tarn.slice_state t) q ON true
 $$;
-
--- Compare our columns with the primary's (tarn_1.published_columns()) and add what is missing: a
--- newer stock client adds columns at the primary, apply stops there, and goes on after this.
--- Answers one row for each column added.
-CREATE FUNCTION tarn_1.add_columns(_columns text) RETURNS TABLE (relation text, name text)
-LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
-DECLARE
-    _new record;
-BEGIN
-    FOR _new IN
-        SELECT c.* FROM jsonb_to_recordset(_columns::jsonb)
-                        AS c (relation text, name text, type text, "default" text, not_null bool)
-         WHERE to_regclass(c.relation) IS NOT NULL
-           AND NOT EXISTS (SELECT FROM pg_attribute a
-                            WHERE a.attrelid = to_regclass(c.relation) AND a.attname = c.name
-                              AND a.attnum > 0 AND NOT a.attisdropped)
-    LOOP
-        -- Rows that were copied before get the default, as they did at the primary.
-        EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s', to_regclass(_new.relation), _new.name,
-                       _new.type)
-                || coalesce(' DEFAULT ' || _new."default", '')
-                || CASE WHEN _new.not_null AND _new."default" IS NOT NULL THEN ' NOT NULL'
-                        ELSE '' END;
-        relation := _new.relation;
-        name := _new.name;
-        RETURN NEXT;
-    END LOOP;
-END $$;
 
 -- Which of the tables that the primary publishes (tarn_1.published_names()) this mirror does not
 -- follow, and whether they are here: what a repeated adopt has published since the join.
@@ -327,6 +301,8 @@ BEGIN
         EXECUTE format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', _name);
         EXECUTE format('DROP SUBSCRIPTION %I', _name);
     END IF;
-    UPDATE tarn.local_site SET state = 'LEFT', detail = NULL, ready_at = NULL WHERE role = 'mirror';
+    DELETE FROM tarn.primary_memory;
+    UPDATE tarn.local_site SET state = 'LEFT', detail = NULL, lost_by = NULL, ready_at = NULL
+     WHERE role = 'mirror';
     RETURN QUERY SELECT _had;
 END $$;

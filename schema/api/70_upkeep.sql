@@ -188,6 +188,7 @@ BEGIN
                                 OR EXCLUDED.confirmed >= pg_current_wal_lsn()
                            THEN EXCLUDED.looked_at ELSE f.moved_at END
      WHERE f.looked_at < clock_timestamp() - interval '1 s';
+    PERFORM tarn_1.forgive();
 END $$;
 
 -- What the mirrors mean to deletions: site, whether deletions still wait for it, and since when it
@@ -236,6 +237,9 @@ BEGIN
                     WHERE d.leased_until < clock_timestamp()
                       AND (_horizon IS NULL OR d.lsn <= _horizon)
                     ORDER BY d.slice LIMIT _limit FOR UPDATE SKIP LOCKED);
+    IF _free <> '{}' THEN
+        PERFORM tarn_1.give_up();
+    END IF;
     DELETE FROM tarn.doomed AS d
      WHERE d.slice = ANY (_free)
        AND NOT EXISTS (SELECT FROM public.jfs_chunk_ref AS r

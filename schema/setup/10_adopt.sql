@@ -266,6 +266,32 @@ BEGIN
     END IF;
 END $$;
 
+-- New tables and columns have to be at the mirrors before the primary publishes them: apply stops at
+-- what it does not know. Which version a mirror has, it has said itself.
+CREATE OR REPLACE FUNCTION pg_temp.upgrade_findings(_newest int4)
+RETURNS TABLE (level text, topic text, finding text, mend text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    _site record;
+BEGIN
+    IF to_regclass('tarn.site_version') IS NULL THEN
+        RETURN; -- and nothing below is looked at, for it names what is not there
+    END IF;
+    IF (SELECT max(version) FROM tarn.migration) >= _newest THEN
+        RETURN;
+    END IF;
+    FOR _site IN SELECT s.name, v.version FROM tarn.site s JOIN tarn.site_version v ON v.site = s.name
+                  WHERE s.role = 'mirror' AND v.version < _newest ORDER BY s.name LOOP
+        level := 'problem';
+        topic := 'mirrors';
+        finding := format('mirror "%s" has version %s of Tarn''s tables, and this Tarn brings %s: it'
+                          ' would stop at what it does not know', _site.name, _site.version, _newest);
+        mend := format('install this version at "%s" first, and restart tarn mirror run there',
+                       _site.name);
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
 -- Everything about making this database's volume a primary. Privileges come first: the rest reads
 -- the volume's tables.
 CREATE OR REPLACE FUNCTION pg_temp.adopt_findings()

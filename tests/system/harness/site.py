@@ -66,6 +66,14 @@ class Mirror(Volume):
         self.agent = Daemon("tarn-mirror", ["run", self.url], self.workdir / f"mirror-{name}.log")
         self.syncers = []
 
+    def without_reseed(self):
+        """The agent only says LOST from now on, and leaves the rest to a person."""
+        if self.agent.is_running():
+            wait_for("the agent has begun", lambda: "state" in self.agent.process.log())
+            self.agent.stop()
+        self.agent = Daemon("tarn-mirror", ["run", self.url, "--no-reseed"], self.agent.log).start()
+        return self
+
     def join(self):
         arguments = ["--primary", self.primary_url, "--name", self.site_name,
                      "--origin", f"{self.primary.bucket}/"]

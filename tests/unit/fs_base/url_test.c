@@ -100,3 +100,21 @@ TEST("an argument stops showing its password and goes on meaning the same")
     check_hidden("/mnt/postgres", "/mnt/postgres");
     check_hidden("", "");
 }
+
+static void check_database(const char *url, const char *database, const char *expected)
+{
+    struct err e = ERR_INIT;
+    auto_buf struct buf out;
+    buf_init(&out, 4096);
+    const char *text;
+    CHECK_OK(url_with_database(url, database, &out, &e), &e);
+    CHECK_OK(buf_cstr(&out, &text, &e), &e);
+    CHECK_STR(text, expected);
+}
+
+TEST("the URL of another database keeps everything else")
+{
+    check_database("postgres://u:p@h:5432/db?sslmode=require", "other",
+                   "postgres://u:p@h:5432/other?sslmode=require");
+    check_database("postgresql://h/db", "a b/c", "postgresql://h/a%20b%2Fc");
+}

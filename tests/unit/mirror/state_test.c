@@ -104,3 +104,43 @@ TEST("each state is known by its name")
     for (int i = MIRROR_JOINING; i <= MIRROR_LEFT; i++)
         CHECK_EQ(mirror_state_parse(mirror_state_name((enum mirror_state)i)), i);
 }
+
+TEST("what speaks against the copy makes it LOST in its own words")
+{
+    struct mirror_sight s = healthy;
+    s.lost_by = "went_back";
+    s.lost_why = "the primary was restored";
+    check_next(MIRROR_FOLLOWING, s, MIRROR_LOST, "was restored");
+    check_next(MIRROR_STALLED, s, MIRROR_LOST, "was restored");
+}
+
+TEST("a slot that is gone outweighs deletions that did not wait, but not another primary")
+{
+    struct mirror_sight s = healthy;
+    s.lost_by = "given_up";
+    s.lost_why = "deletions did not wait";
+    CHECK_STR(mirror_lost_by(&s), "given_up");
+    s.slot = NULL;
+    CHECK_STR(mirror_lost_by(&s), "slot");
+    check_next(MIRROR_FOLLOWING, s, MIRROR_LOST, "slot at the primary is gone");
+    s.lost_by = "went_back";
+    CHECK_STR(mirror_lost_by(&s), "went_back");
+    CHECK(mirror_lost_by(&healthy) == NULL);
+}
+
+TEST("a mirror that is copied anew, or was promoted, leaves that by other hands")
+{
+    struct mirror_sight s = healthy;
+    check_next(MIRROR_REJOINING, s, MIRROR_REJOINING, "");
+    check_next(MIRROR_PROMOTED, s, MIRROR_PROMOTED, "");
+    s.slot = NULL;
+    check_next(MIRROR_REJOINING, s, MIRROR_REJOINING, "");
+}
+
+TEST("an error of apply is shown as PostgreSQL says it")
+{
+    struct mirror_sight s = healthy;
+    s.errors = s.errors_new = 1;
+    s.apply_error = "duplicate key; Key (inode)=(5) already exists.";
+    check_next(MIRROR_FOLLOWING, s, MIRROR_STALLED, "Key (inode)=(5)");
+}
