@@ -3,6 +3,20 @@
 
 ------------------------------------------------------------------------------- steps at the mirror
 
+-- A change of roles: what was remembered of a primary was another one's, or that of another slot, and
+-- what a primary keeps about its mirrors is begun anew.
+CREATE FUNCTION tarn_1.forget_roles() RETURNS void
+LANGUAGE sql VOLATILE AS $$
+    DELETE FROM tarn.primary_memory;
+    DELETE FROM tarn.doomed;
+    DELETE FROM tarn.follower;
+    DELETE FROM tarn.follower_report;
+    DELETE FROM tarn.given_up;
+    DELETE FROM tarn.site_version;
+    DELETE FROM tarn.upkeep_run;
+    UPDATE tarn.local_site SET lost_by = NULL, detail = NULL;
+$$;
+
 -- The promotion that is under way, or the last one. No row: none so far.
 CREATE FUNCTION tarn_1.promotion()
 RETURNS TABLE (kind text, is_open bool, old_site text, old_url text, old_bucket text,
@@ -205,10 +219,7 @@ BEGIN
     DELETE FROM tarn.heartbeat;
     INSERT INTO tarn.heartbeat (site, epoch, seq, at, lsn)
     VALUES (_site.name, _epoch, 0, clock_timestamp(), pg_current_wal_insert_lsn());
-    DELETE FROM tarn.doomed;
-    DELETE FROM tarn.follower;
-    DELETE FROM tarn.follower_report;
-    DELETE FROM tarn.upkeep_run;
+    PERFORM tarn_1.forget_roles();
     PERFORM tarn_1.flags_refresh();
     RETURN QUERY SELECT _epoch;
 END $$;
@@ -336,10 +347,7 @@ BEGIN
     DELETE FROM public.jfs_flock;
     DELETE FROM public.jfs_plock;
     DELETE FROM public.jfs_session2;
-    DELETE FROM tarn.doomed;
-    DELETE FROM tarn.follower;
-    DELETE FROM tarn.follower_report;
-    DELETE FROM tarn.upkeep_run;
+    PERFORM tarn_1.forget_roles();
     UPDATE tarn.local_site
        SET role = 'mirror', state = 'FOLLOWING', detail = NULL, ready_at = clock_timestamp(),
            primary_url = _primary_url, source_url = NULL, subscription = 'tarn_' || _name,
@@ -376,6 +384,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM tarn_1.subscription_forget(_site.subscription);
+    DELETE FROM tarn.primary_memory;
     EXECUTE format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION tarn WITH'
                    ' (create_slot = false, copy_data = false, slot_name = %L)',
                    _site.subscription, _conninfo, _site.subscription);
