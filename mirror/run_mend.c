@@ -59,6 +59,14 @@ static enum rc end_silent_worker(struct mirror *m, const struct facts *f, struct
     return mirror_do(m->own, "SELECT * FROM tarn_1.worker_end()", NULL, e);
 }
 
+/* What comes from now on would be applied upon rows that are missing. */
+static enum rc stop_following(struct mirror *m, struct err *e)
+{
+    if (mirror_do(m->own, "SELECT * FROM tarn_1.follow_switch(false)", NULL, e))
+        return err_note(e, "could not stop the subscription of a mirror that is lost");
+    return RC_OK;
+}
+
 enum rc run_lose(struct mirror *m, const char *by, const char *why, struct err *e)
 {
     const struct pg_param params[] = {pg_text(by), pg_text(why)};
@@ -66,7 +74,7 @@ enum rc run_lose(struct mirror *m, const char *by, const char *why, struct err *
     if (pg_call(m->own, "SELECT * FROM tarn_1.lose($1,$2)", params, 2,
                 clock_deadline(MIRROR_CALL_MS), &row, e))
         return err_note(e, "could not note that the mirror is lost");
-    return RC_OK;
+    return strcmp(by, "given_up") == 0 ? RC_OK : stop_following(m, e);
 }
 
 /*
@@ -85,8 +93,8 @@ static enum rc heal_lost(struct mirror *m, const struct facts *f, struct err *e)
         return is_over ? mirror_do(m->own, "SELECT * FROM tarn_1.given_up_is_over()", NULL, e)
                        : RC_OK;
     }
-    if (f->is_enabled && mirror_do(m->own, "SELECT * FROM tarn_1.follow_switch(false)", NULL, e))
-        return err_note(e, "could not stop the subscription of a mirror that is lost");
+    if (f->is_enabled && stop_following(m, e))
+        return e->code;
     bool is_same = strcmp(f->lost_by, "gap") == 0 || strcmp(f->lost_by, "slot") == 0;
     bool is_raised = strcmp(f->lost_by, "went_back") == 0 && m->evidence.epoch > f->epoch;
     if (!m->options->reseed || !m->said.is_reached || (!is_same && !is_raised))

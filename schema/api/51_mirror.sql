@@ -11,7 +11,10 @@ BEGIN
            SET state = 'LOST', lost_by = 'gap',
                detail = format('heartbeat %s of epoch %s followed %s of epoch %s: rows are missing',
                                NEW.seq, NEW.epoch, OLD.seq, OLD.epoch)
-         WHERE role = 'mirror' AND state NOT IN ('LOST', 'REJOINING');
+         WHERE role = 'mirror'
+           -- Who waits for the epoch of a primary that went back need not wait any more.
+           AND (state NOT IN ('LOST', 'REJOINING')
+                OR state = 'LOST' AND lost_by = 'went_back' AND NEW.epoch > OLD.epoch);
     END IF;
     RETURN NULL;
 END $$;
