@@ -101,6 +101,7 @@ def test_a_mirror_of_a_mirror_joins_under_load(primary, mirror, workdir):
         mirror.cluster.drop_database(chained.database)
 
 
+@LONG
 def test_the_lag_of_a_chain_is_that_to_the_primary(primary, mirror, chained, link):
     wait_state(chained, "FOLLOWING")
     assert_both_equal(primary, mirror, chained)
@@ -141,6 +142,7 @@ def test_deletions_wait_for_a_mirror_of_a_mirror(primary, mirror, chained):
         "SELECT site FROM tarn_1.gc_mirrors_behind(%s) WHERE site = 'far'", [position]), 60)
 
 
+@LONG
 def test_blocks_and_waits_travel_both_hops(primary, mirror, chained):
     chained.start_syncer()
     with primary.mount() as here:

@@ -291,15 +291,16 @@ def test_blocks_that_ended_between_two_joins_are_removed(primary, mirror):
     assert mirror.value("SELECT done_at IS NOT NULL FROM tarn.cursor WHERE name = 'sweep'")
 
 
-def test_the_lag_of_the_data_is_shown(primary, mirror):
+def test_the_lag_of_the_data_is_shown(pair):
+    primary, mirror = pair.primary, pair.mirror
     mirror.wait_caught_up()
     mirror.sync_once()
     seen = mirror.status()
     assert seen["data"]["slices"] == 0 and seen["data"]["history"]["ordered"]
     assert seen["data"]["eta_seconds"] == 0
     with primary.mount() as here:
-        here.path("f").write_bytes(load.content(1, 300_000))
-        here.path("g").write_bytes(load.content(2, 200_000))
+        here.path("lag1").write_bytes(load.content(1, 300_000))
+        here.path("lag2").write_bytes(load.content(2, 200_000))
     assert wait_here(mirror, "--until-now").returncode == DONE
     seen = mirror.status()["data"]
     assert (seen["slices"], seen["bytes"]) == (2, 500_000)
