@@ -25,6 +25,7 @@ enum lock_rank {
     LOCK_CACHE_FLIGHT = 30,
     LOCK_CACHE_MEMORY = 35,
     LOCK_CACHE_DISK = 40,
+    LOCK_META_SESSION = 48, /* the handle: its format, its session, the servers it knows */
     LOCK_META_POOL = 50,
     LOCK_META_CONN = 52, /* one connection's calls on their way */
     LOCK_META_IDS = 55,

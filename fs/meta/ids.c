@@ -27,7 +27,7 @@ static enum rc allocate(struct meta *meta, const char *counter, int64_t n, uint6
         return err_refused(e, EROFS, "the volume was opened read-only");
     auto_result struct pg_result *answer = NULL;
     struct pg_param params[] = {pg_text(counter), pg_int8(n)};
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.alloc($1,$2)", params), &answer, e))
+    if (retry_change(meta, CALL("SELECT * FROM tarn_1.alloc($1,$2)", params), &answer, e))
         return err_note(e, "could not take numbers from %s", counter);
     int64_t value = pg_rows(answer) ? pg_get_int8(answer, 0, pg_column(answer, "first")) : 0;
     if (value <= 0)

@@ -11,12 +11,38 @@ void lane_session_deinit(struct lane_session *session)
     lock_deinit(&session->lock);
 }
 
-void lane_session_set(struct lane_session *session, uint64_t sid)
+static void begin_locked(struct lane_session *session, uint64_t sid, int64_t epoch)
 {
-    LOCK_SCOPE(&session->lock);
     session->sid = sid;
+    session->epoch = epoch;
     session->last_number = 0;
     session->is_lost = false;
+}
+
+void lane_session_set(struct lane_session *session, uint64_t sid, int64_t epoch)
+{
+    LOCK_SCOPE(&session->lock);
+    begin_locked(session, sid, epoch);
+    session->followed = 0;
+}
+
+void lane_session_follow(struct lane_session *session, uint64_t sid, int64_t epoch)
+{
+    LOCK_SCOPE(&session->lock);
+    session->followed = session->sid;
+    begin_locked(session, sid, epoch);
+}
+
+bool lane_session_follows(struct lane_session *session, uint64_t sid)
+{
+    LOCK_SCOPE(&session->lock);
+    return sid != 0 && session->followed == sid;
+}
+
+int64_t lane_session_epoch(struct lane_session *session)
+{
+    LOCK_SCOPE(&session->lock);
+    return session->epoch;
 }
 
 uint64_t lane_session_id(struct lane_session *session)

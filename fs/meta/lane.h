@@ -38,15 +38,23 @@ struct lane {
 /* The session that lanes belong to. Lanes are numbered from 1 within a session. */
 struct lane_session {
     struct lock lock;
-    uint64_t sid; /* 0: none */
+    uint64_t sid;  /* 0: none */
+    int64_t epoch; /* of the volume when it began */
     int32_t last_number;
-    bool is_lost; /* fenced: mutations fail until another session begins */
+    bool is_lost;      /* fenced: mutations fail until another session begins */
+    uint64_t followed; /* the one before, if nothing of it was lost with it; 0: none */
 };
 
 void lane_session_init(struct lane_session *session);
 void lane_session_deinit(struct lane_session *session);
 /* Another session has begun (0: ended). */
-void lane_session_set(struct lane_session *session, uint64_t sid);
+void lane_session_set(struct lane_session *session, uint64_t sid, int64_t epoch);
+/* Another session takes the place of the present one, which the primary that began it took along.
+ */
+void lane_session_follow(struct lane_session *session, uint64_t sid, int64_t epoch);
+/* Has session sid been followed by the present one? What it refused may be sent again, then. */
+bool lane_session_follows(struct lane_session *session, uint64_t sid);
+int64_t lane_session_epoch(struct lane_session *session);
 uint64_t lane_session_id(struct lane_session *session);
 /* The database says that session sid is over. */
 void lane_session_lose(struct lane_session *session, uint64_t sid);

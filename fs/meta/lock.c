@@ -16,7 +16,7 @@ enum rc meta_getlk(struct meta *meta, struct meta_lock *lock, struct err *e)
         pg_int8((int64_t)lock->start),           pg_int8((int64_t)lock->end),
     };
     struct call *call = CALL("SELECT * FROM tarn_1.getlk($1,$2,$3,$4,$5,$6)", params);
-    if (retry_read(meta, call, &answer, e))
+    if (retry_at_primary(meta, call, &answer, e))
         return err_note(e, "getlk of inode %llu", (unsigned long long)lock->ino);
     if (reply_check(answer, "getlk", lock->ino, e))
         return e->code;
@@ -62,6 +62,8 @@ enum rc meta_setlk(struct meta *meta, const struct meta_lock *lock, struct node_
 {
     if (doubts_settle(&meta->doubts, meta, e))
         return e->code;
+    if (lock->type != META_LOCK_NONE)
+        atomic_store(&meta->has_locked, true); /* before it is, since the answer may be lost */
     return lock->kind == META_FLOCK ? set_flock(meta, lock, out, e) : set_posix(meta, lock, out, e);
 }
 
@@ -142,7 +144,7 @@ enum rc meta_lock_rows(struct meta *meta, const ino_num *inos, size_t ino_count,
         return e->code;
 
     auto_result struct pg_result *answer = NULL;
-    if (retry_read(meta, CALL("SELECT * FROM tarn_1.lock_rows($1)", params), &answer, e))
+    if (retry_at_primary(meta, CALL("SELECT * FROM tarn_1.lock_rows($1)", params), &answer, e))
         return err_note(e, "locks of %zu inodes", ino_count);
     return decode_rows(answer, out, count, e);
 }

@@ -10,6 +10,7 @@
 #include "fs/base/log.h"
 #include "fs/base/url.h"
 #include "fs/meta/handle.h"
+#include "fs/meta/place.h"
 #include "fs/meta/retry.h"
 #include "schema/schema.h"
 
@@ -18,17 +19,6 @@
 #define DEFAULT_CONNECT_TIMEOUT_MS 10000
 #define INODE_STEP                 1024
 #define SLICE_STEP                 4096
-
-static void site_deinit(struct meta_site *site)
-{
-    free(site->name);
-    free(site->role);
-    free(site->state);
-    free(site->local_bucket);
-    free(site->origin_bucket);
-    free(site->former_bucket);
-    free(site->primary_url);
-}
 
 static void formats_free(struct format_version *list)
 {
@@ -42,7 +32,7 @@ static void formats_free(struct format_version *list)
 
 static void destroy(struct meta *meta)
 {
-    conn_pool_deinit(&meta->conns);
+    place_close(meta);
     lane_pool_deinit(&meta->lanes);
     usage_deinit(&meta->usage);
     doubts_deinit(&meta->doubts);
@@ -51,27 +41,50 @@ static void destroy(struct meta *meta)
     lane_session_deinit(&meta->session);
     lock_deinit(&meta->lock);
     formats_free(meta->formats);
-    site_deinit(&meta->site);
+    freshness_deinit(&meta->fresh);
+    lock_cond_deinit(&meta->begun);
     free(meta->format_text);
     free(meta->session_info);
+    free(meta->primary_password);
+    free(meta->primary_url);
     free(meta->application);
-    free(meta->url);
     free(meta);
+}
+
+static uint64_t given_or(uint64_t value, uint64_t otherwise)
+{
+    return value ? value : otherwise;
+}
+
+static enum rc copy_text(char **out, const char *text, struct err *e)
+{
+    *out = text ? strdup(text) : NULL;
+    return text && !*out ? err_fail(e, RC_NO_SPACE, "out of memory") : RC_OK;
+}
+
+static enum rc open_here(struct meta *meta, const struct meta_options *options, struct err *e)
+{
+    const struct server_options here = {.url = options->url,
+                                        .application = meta->application,
+                                        .max_conns = meta->max_conns,
+                                        .connect_timeout_ms = meta->connect_timeout_ms};
+    return server_open(&meta->here, &here, e);
 }
 
 static enum rc fill_options(struct meta *meta, const struct meta_options *options, struct err *e)
 {
-    meta->url = strdup(options->url);
-    meta->application = strdup(options->application ? options->application : "tarn");
-    meta->timeout_ms = options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
-    meta->connect_timeout_ms =
-        options->connect_timeout_ms ? options->connect_timeout_ms : DEFAULT_CONNECT_TIMEOUT_MS;
+    meta->max_conns = options->max_conns ? options->max_conns : DEFAULT_CONNS;
+    meta->timeout_ms = given_or(options->timeout_ms, DEFAULT_TIMEOUT_MS);
+    meta->connect_timeout_ms = given_or(options->connect_timeout_ms, DEFAULT_CONNECT_TIMEOUT_MS);
+    meta->wait_primary_ms = options->wait_primary_ms;
     meta->is_read_only = options->is_read_only;
-    if (!meta->url || !meta->application)
-        return err_fail(e, RC_NO_SPACE, "out of memory");
-    if (usage_init(&meta->usage, e))
+    meta->follows_primary = options->follows_primary;
+    if (copy_text(&meta->application, options->application ? options->application : "tarn", e) ||
+        copy_text(&meta->primary_url, options->primary_url, e) ||
+        copy_text(&meta->primary_password, options->primary_password, e) ||
+        usage_init(&meta->usage, e))
         return e->code;
-    return conn_pool_init(&meta->conns, options->max_conns ? options->max_conns : DEFAULT_CONNS, e);
+    return open_here(meta, options, e);
 }
 
 static enum rc create(struct meta **out, const struct meta_options *options, struct err *e)
@@ -79,7 +92,9 @@ static enum rc create(struct meta **out, const struct meta_options *options, str
     struct meta *meta = calloc(1, sizeof(*meta));
     if (!meta)
         return err_fail(e, RC_NO_SPACE, "out of memory");
-    lock_init(&meta->lock, LOCK_META_POOL);
+    lock_init(&meta->lock, LOCK_META_SESSION);
+    lock_cond_init(&meta->begun);
+    freshness_init(&meta->fresh, options->freshness);
     lane_session_init(&meta->session);
     lane_pool_init(&meta->lanes);
     doubts_init(&meta->doubts);
@@ -109,38 +124,6 @@ static enum rc explain_absence(struct pg *pg, uint64_t deadline_ms, struct err *
     return err_fail(e, RC_NOT_FOUND, "this database holds no volume; `tarn format` makes one");
 }
 
-/* A copy of a text column, NULL for NULL. Without memory *is_short is set. */
-static char *text_copy(const struct pg_result *answer, const char *column, bool *is_short)
-{
-    const char *text = pg_get_text(answer, 0, pg_column(answer, column));
-    char *copy = text ? strdup(text) : NULL;
-    *is_short |= text && !copy;
-    return copy;
-}
-
-static enum rc read_site(struct meta *meta, const struct pg_result *answer, struct err *e)
-{
-    bool is_short = false;
-    meta->site = (struct meta_site){
-        .name = text_copy(answer, "site", &is_short),
-        .role = text_copy(answer, "role", &is_short),
-        .state = text_copy(answer, "state", &is_short),
-        .local_bucket = text_copy(answer, "local_bucket", &is_short),
-        .origin_bucket = text_copy(answer, "origin_bucket", &is_short),
-        .former_bucket = text_copy(answer, "former_bucket", &is_short),
-        .primary_url = text_copy(answer, "primary_url", &is_short),
-        .is_ready = pg_get_bool(answer, 0, pg_column(answer, "is_ready")),
-        .epoch = pg_get_int8(answer, 0, pg_column(answer, "epoch")),
-    };
-    if (is_short)
-        return err_fail(e, RC_NO_SPACE, "out of memory");
-    if (!meta->site.name || !meta->site.role || !meta->site.state)
-        return err_fail(e, RC_STALE,
-                        "this database does not say which site it is; run "
-                        "`tarn primary adopt URL` or `tarn mirror join`");
-    return RC_OK;
-}
-
 static void compare_api(const struct pg_result *answer)
 {
     const char *installed = pg_get_text(answer, 0, pg_column(answer, "api"));
@@ -159,7 +142,7 @@ static bool is_joining(const struct pg_result *answer)
 static enum rc read_volume(struct meta *meta, struct pg *pg, uint64_t deadline_ms, struct err *e)
 {
     auto_result struct pg_result *answer = NULL;
-    meta->exchanges++;
+    meta->here->exchanges++;
     enum rc rc = pg_call(pg, "SELECT * FROM tarn_1.volume()", NULL, 0, deadline_ms, &answer, e);
     if (rc == RC_NOT_FOUND)
         return explain_absence(pg, deadline_ms, e);
@@ -176,7 +159,7 @@ static enum rc read_volume(struct meta *meta, struct pg *pg, uint64_t deadline_m
     if (!format)
         return explain_absence(pg, deadline_ms, e);
     bool is_changed;
-    if (meta_format_update(meta, format, &is_changed, e) || read_site(meta, answer, e))
+    if (meta_format_update(meta, format, &is_changed, e) || place_take(meta, answer, e))
         return e->code;
     compare_api(answer);
     return RC_OK;
@@ -186,15 +169,15 @@ static enum rc read_volume(struct meta *meta, struct pg *pg, uint64_t deadline_m
 static enum rc connect_first(struct meta *meta, struct err *e)
 {
     const uint64_t deadline_ms = clock_deadline(meta->connect_timeout_ms);
-    const struct pg_options options = {.url = meta->url, .application = meta->application};
+    const struct pg_options options = {.url = meta->here->url, .application = meta->application};
     struct conn *conn;
     bool is_unopened; /* it is: the first of all */
-    if (conn_take(&meta->conns, false, deadline_ms, &conn, &is_unopened, e))
+    if (conn_take(&meta->here->conns, false, deadline_ms, &conn, &is_unopened, e))
         return e->code;
     enum rc rc = pg_open(&conn->pg, &options, deadline_ms, e);
     if (!rc)
         rc = read_volume(meta, conn->pg, deadline_ms, e);
-    conn_give(&meta->conns, conn, false);
+    conn_give(&meta->here->conns, conn, false);
     return rc;
 }
 
@@ -213,6 +196,7 @@ enum rc meta_open(struct meta **out, const struct meta_options *options, struct 
         bool is_said = has_volume || e->exit_code != 0;
         return is_said ? e->code : err_exits(e, EXIT_NOT_FORMATTED);
     }
+    atomic_store(&meta->beaten, atomic_load(&meta->site));
     *out = meta;
     return RC_OK;
 }
@@ -228,7 +212,7 @@ void meta_close(struct meta **meta)
 
 const struct meta_site *meta_site(const struct meta *meta)
 {
-    return &meta->site;
+    return &atomic_load(&((struct meta *)(uintptr_t)meta)->site)->site;
 }
 
 struct format *meta_format_ref(struct meta *meta)
@@ -357,5 +341,11 @@ enum rc meta_flush_usage(struct meta *meta, struct err *e)
 
 uint64_t meta_exchanges(const struct meta *meta)
 {
-    return atomic_load_explicit(&meta->exchanges, memory_order_relaxed);
+    struct meta *m =
+        (struct meta *)(uintptr_t)meta; /* the lock is no part of what const promises */
+    uint64_t sum = atomic_load_explicit(&m->here->exchanges, memory_order_relaxed);
+    LOCK_SCOPE(&m->lock);
+    for (const struct server *server = m->far; server; server = server->next)
+        sum += atomic_load_explicit(&server->exchanges, memory_order_relaxed);
+    return sum;
 }

@@ -23,6 +23,13 @@
 
 struct meta;
 
+/* How new what a read at a mirror answers has to be. At a primary all mean the same. */
+enum meta_freshness {
+    FRESH_EVENTUAL, /* what has arrived */
+    FRESH_SESSION,  /* all that this handle has seen or done before */
+    FRESH_STRICT,   /* all that anybody has done before */
+};
+
 struct meta_options {
     const char *url;             /* postgres://…; the password may come from META_PASSWORD */
     const char *application;     /* application_name: "tarn mount" */
@@ -30,6 +37,14 @@ struct meta_options {
     uint64_t timeout_ms;         /* patience of one call through restarts; 0: 60 000 */
     uint64_t connect_timeout_ms; /* of the first connection, which is not retried; 0: 10 000 */
     bool is_read_only;           /* open no session, refuse mutations with EROFS */
+
+    /* Of a handle that stays: changes go to whichever site is the primary, also while that changes.
+     */
+    bool follows_primary;
+    enum meta_freshness freshness;
+    const char *primary_url;      /* at a mirror: instead of the one it knows; NULL: that one */
+    const char *primary_password; /* of the primary's database; NULL: libpq's passfile */
+    uint64_t wait_primary_ms;     /* patience of changes with a primary that is away */
 };
 
 /* The place this database is (row of tarn.local_site). */
@@ -56,14 +71,18 @@ MUST_CHECK enum rc meta_open(struct meta **out, const struct meta_options *optio
 /* Close the session if there is one, then the connections. */
 void meta_close(struct meta **meta);
 
-/* Both are valid until meta_close(); the format is replaced by meta_refresh(): take a reference. */
+/*
+ * Both are valid until meta_close(), and are replaced by meta_refresh(): take a reference to the
+ * format, and ask for the site anew where it matters.
+ */
 const struct meta_site *meta_site(const struct meta *meta);
 struct format *meta_format_ref(struct meta *meta);
 void meta_format_unref(struct meta *meta, struct format **format);
 
 /*
- * Begin a session: mutations need one. info is the JSON of §9 without its end.
- * RC_DENIED on a mirror or a read-only server.
+ * Begin a session: mutations need one. A handle that follows the primary begins it with its first
+ * mutation instead when it is at a mirror, so that those who only read cost the primary nothing.
+ * RC_DENIED on a mirror otherwise, and on a read-only server.
  */
 MUST_CHECK enum rc meta_session_begin(struct meta *meta, const char *mount_point, struct err *e);
 uint64_t meta_session_id(const struct meta *meta); /* 0: none */
@@ -81,6 +100,15 @@ struct meta_vitals {
  * RC_INVALID  the volume is another one now (UUID changed or row gone): the mount must end
  */
 MUST_CHECK enum rc meta_refresh(struct meta *meta, struct meta_vitals *out, struct err *e);
+
+/*
+ * To be called each second: sees whether a primary that was away is back. True: it is, or it is
+ * another one now, and a heartbeat is due.
+ */
+bool meta_tend(struct meta *meta);
+
+/* RC_REFUSED with EROFS where a change would be refused because the primary is known to be away. */
+MUST_CHECK enum rc meta_check_primary(struct meta *meta, struct err *e);
 
 /* Begin the session that follows one that was ended. */
 MUST_CHECK enum rc meta_session_renew(struct meta *meta, struct err *e);

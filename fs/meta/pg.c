@@ -333,7 +333,7 @@ static enum rc hand_out(struct flight *f, struct pg_result **out)
         PQclear(f->rows);
         return err_fail(f->e, RC_UNCERTAIN, "no memory for an answer of PostgreSQL");
     }
-    result->tuples = f->rows;
+    *result = (struct pg_result){.tuples = f->rows};
     *out = result;
     return RC_OK;
 }

@@ -90,6 +90,8 @@ MUST_CHECK enum rc pg_script(struct pg *pg, const char *sql, uint64_t deadline_m
 void pg_result_free(struct pg_result **result);
 #define auto_result __attribute__((cleanup(pg_result_free)))
 int pg_rows(const struct pg_result *result);
+/* Show it as one without rows, whatever stands in its rows. */
+void pg_hide_rows(struct pg_result *result);
 /* Column by name, or -1. Resolve once per result, not per row. */
 int pg_column(const struct pg_result *result, const char *name);
 bool pg_is_null(const struct pg_result *result, int row, int column);

@@ -34,6 +34,7 @@ struct pg {
 
 struct pg_result {
     PGresult *tuples;
+    bool is_hidden; /* its rows are not the caller's */
 };
 
 /* Where a scalar parameter's data points to say "in small": the struct is copied by value. */

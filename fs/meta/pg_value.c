@@ -139,7 +139,12 @@ void pg_result_free(struct pg_result **result)
 
 int pg_rows(const struct pg_result *result)
 {
-    return PQntuples(result->tuples);
+    return result->is_hidden ? 0 : PQntuples(result->tuples);
+}
+
+void pg_hide_rows(struct pg_result *result)
+{
+    result->is_hidden = true;
 }
 
 int pg_column(const struct pg_result *result, const char *name)

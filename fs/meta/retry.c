@@ -7,18 +7,28 @@
 #include "fs/base/hash.h"
 #include "fs/base/log.h"
 #include "fs/base/metric.h"
+#include "fs/meta/fresh_read.h"
 #include "fs/meta/handle.h"
+#include "fs/meta/place.h"
 
 #define PAUSE_FIRST_MS 10
 #define PAUSE_MAX_MS   1000
 #define PASSING_TRIES  6
+/* How long a primary that takes no writes is taken for one that is being replaced. */
+#define READ_ONLY_MS 30000
+/* How long one waits for the answer of another site's primary that one can do without. */
+#define FAR_CALL_MS 20000
 
-METRIC_DEFINE(exchanges, METRIC_COUNTER, "tarn_meta_exchanges_total", NULL,
-              "calls sent to PostgreSQL")
 METRIC_DEFINE(retries, METRIC_COUNTER, "tarn_meta_retries_total", NULL,
               "calls to PostgreSQL that were made again")
-METRIC_DEFINE(call_time, METRIC_HISTOGRAM, "tarn_meta_call_seconds", NULL,
-              "time of one exchange with PostgreSQL")
+
+/* How one call is insisted on. */
+struct effort {
+    bool at_primary, is_probe; /* is_probe: try a primary that is known to be away */
+    uint64_t deadline_ms;
+    uint64_t patience_ms; /* until when a primary of another site may be away */
+    uint64_t readonly_ms; /* and be read-only */
+};
 
 /* What another try may overcome: the server is back, or the other transaction done. */
 static bool is_transient(enum rc rc)
@@ -50,58 +60,15 @@ static uint64_t pause_ms(unsigned tries)
     return full / 2 + hash_u64(clock_us()) % (full / 2 + 1);
 }
 
-/* conn is the caller's alone. */
-static enum rc reconnect(struct meta *meta, struct conn *conn, uint64_t deadline_ms, struct err *e)
-{
-    pg_close(&conn->pg);
-    uint64_t until = clock_deadline(meta->connect_timeout_ms);
-    const struct pg_options options = {.url = meta->url, .application = meta->application};
-    return pg_open(&conn->pg, &options, until < deadline_ms ? until : deadline_ms, e);
-}
-
 /*
- * The volume was there when it was opened, so a server without the database or the functions is
- * one that is being restored, upgraded or is the wrong one for now. "Not found" would be taken for
- * an answer about a file.
+ * The volume was there when it was opened, so a database without the functions is one that is being
+ * restored or upgraded. "Not found" would be taken for an answer about a file.
  */
 static enum rc not_here(struct err *e)
 {
     if (e->code == RC_NOT_FOUND)
         e->code = RC_UNAVAILABLE;
     return e->code;
-}
-
-static enum rc send_call(struct meta *meta, struct conn *conn, const struct call *call,
-                         uint64_t deadline_ms, struct pg_result **out, struct pg_words *words,
-                         struct err *e)
-{
-    atomic_fetch_add_explicit(&meta->exchanges, 1, memory_order_relaxed);
-    metric_add(&exchanges, 1);
-    const uint64_t began_us = clock_us();
-    enum rc rc =
-        pg_call_shared(conn->pg, call->sql, call->params, call->count, deadline_ms, out, words, e);
-    metric_observe_us(&call_time, clock_us() - began_us);
-    return rc;
-}
-
-static enum rc attempt(struct meta *meta, const struct call *call, uint64_t deadline_ms,
-                       struct pg_result **out, struct pg_words *words, struct err *e)
-{
-    struct conn *conn;
-    bool is_unopened;
-    *words = (struct pg_words){.sqlstate = ""};
-    enum rc rc = conn_take(&meta->conns, call->is_long, deadline_ms, &conn, &is_unopened, e);
-    if (rc)
-        return rc;
-    if (is_unopened) {
-        rc = reconnect(meta, conn, deadline_ms, e) ? not_here(e) : RC_OK;
-        if (!rc)
-            conn_opened(&meta->conns, conn, call->is_long);
-    }
-    if (!rc)
-        rc = send_call(meta, conn, call, deadline_ms, out, words, e);
-    conn_give(&meta->conns, conn, call->is_long);
-    return rc;
 }
 
 /* The deadline passed: say so as one code, whatever the last attempt died of. */
@@ -111,31 +78,102 @@ static enum rc give_up(struct err *e)
     return err_fail(e, RC_UNAVAILABLE, "gave up after retries: %s", last.text);
 }
 
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* For a call that its caller needs the outcome of. */
+static struct effort whole_effort(const struct meta *meta)
+{
+    const uint64_t patience_ms = meta->wait_primary_ms;
+    const uint64_t whole_ms = patience_ms > meta->timeout_ms ? patience_ms : meta->timeout_ms;
+    return (struct effort){.at_primary = true,
+                           .deadline_ms = clock_deadline(whole_ms),
+                           .patience_ms = clock_deadline(patience_ms),
+                           .readonly_ms = clock_deadline(lesser(meta->timeout_ms, READ_ONLY_MS))};
+}
+
+/* For one that the caller can do without, or will make again. */
+static struct effort brief_effort(struct meta *meta)
+{
+    const uint64_t far_ms = lesser(meta->timeout_ms, FAR_CALL_MS);
+    return (struct effort){.at_primary = true,
+                           .deadline_ms =
+                               clock_deadline(place_is_mirror(meta) ? far_ms : meta->timeout_ms)};
+}
+
+/* Nobody need try to connect to a primary that was away a moment ago, but who waits for it anyway.
+ */
+static bool is_pointless(const struct server *server, const struct effort *effort,
+                         bool is_uncertain)
+{
+    return server->is_far && atomic_load(&server->is_away) && !is_uncertain && !effort->is_probe &&
+           clock_left(effort->patience_ms) == 0;
+}
+
+static enum rc attempt(struct server *server, const struct call *call, const struct effort *effort,
+                       bool is_uncertain, struct pg_result **out, struct pg_words *words,
+                       struct err *e)
+{
+    *words = (struct pg_words){.sqlstate = ""};
+    if (is_pointless(server, effort, is_uncertain))
+        return err_fail(e, RC_UNAVAILABLE, "the primary is away");
+    return server_call(server, call, effort->deadline_ms, out, words, e);
+}
+
+/* The primary takes no writes: it is about to become a mirror, and another site the primary. */
+static bool is_handing_over(const struct meta *meta, const struct effort *effort,
+                            const struct pg_words *words)
+{
+    return effort->at_primary && meta->follows_primary && strcmp(words->sqlstate, "25006") == 0 &&
+           clock_left(effort->readonly_ms) > 0;
+}
+
+/* Another site's primary is away, and nobody is to wait for it. */
+static bool is_out_of_patience(const struct server *server, const struct effort *effort, enum rc rc,
+                               unsigned tries)
+{
+    const bool is_lost = rc == RC_UNAVAILABLE || rc == RC_UNCERTAIN;
+    return server->is_far && is_lost && clock_left(effort->patience_ms) == 0 &&
+           (tries > 0 || atomic_load(&server->is_away));
+}
+
 /*
  * Make the call until it has a definite outcome or the deadline has passed. *is_uncertain is set
- * once an attempt may have been carried out unseen, and left alone otherwise.
+ * once an attempt may have been carried out unseen, and left alone otherwise; NULL: that would do
+ * no harm.
  */
-static enum rc insist(struct meta *meta, const struct call *call, uint64_t deadline_ms,
+static enum rc insist(struct meta *meta, const struct call *call, const struct effort *effort,
                       bool *is_uncertain, struct pg_result **out, struct err *e)
 {
     struct pg_words words;
-    unsigned races = 0; /* lost connections before leave a race all its tries */
+    unsigned races = 0; /* counted apart: a poor line is no sign that they will not pass */
     for (unsigned tries = 0;; tries++) {
-        enum rc rc = attempt(meta, call, deadline_ms, out, &words, e);
-        if (rc == RC_UNCERTAIN || rc == RC_TIMEOUT)
+        struct server *server = effort->at_primary ? place_primary(meta) : meta->here;
+        if (!server)
+            return err_fail(e, RC_UNAVAILABLE, "this site does not know its primary");
+        const bool was_doubted = is_uncertain && *is_uncertain;
+        enum rc rc = attempt(server, call, effort, was_doubted, out, &words, e);
+        if (is_uncertain && (rc == RC_UNCERTAIN || rc == RC_TIMEOUT))
             *is_uncertain = true;
         if (rc == RC_TIMEOUT)
             return give_up(e);
         if (rc == RC_OK)
             *e = ERR_INIT; /* what went wrong before is over */
-        bool is_race = rc && races < PASSING_TRIES && is_passing(&words);
-        races += is_race;
-        if (!is_transient(rc) && !is_race)
+        const bool is_race = rc && is_passing(&words) && ++races <= PASSING_TRIES;
+        const bool is_leaving = rc && is_handing_over(meta, effort, &words);
+        if (!is_transient(rc) && !is_race && !is_leaving)
             return rc ? not_here(e) : RC_OK;
+        const bool is_doubted = is_uncertain && *is_uncertain;
+        if (!is_doubted && is_out_of_patience(server, effort, rc, tries))
+            return give_up(e);
+        if (is_leaving || (server->is_far && rc != RC_STALE))
+            place_suspect(meta);
 
         /* A first loss is mostly a server that was restarted while we were idle: try at once. */
         uint64_t resume_ms = tries == 0 ? 0 : clock_deadline(pause_ms(tries - 1));
-        if (resume_ms >= deadline_ms)
+        if (resume_ms >= effort->deadline_ms)
             return give_up(e);
         log_err(LOG_LEVEL_DEBUG, e, "metadata call is made again");
         metric_add(&retries, 1);
@@ -143,12 +181,55 @@ static enum rc insist(struct meta *meta, const struct call *call, uint64_t deadl
     }
 }
 
+/* ---- calls that may be repeated ---- */
+
+enum rc retry_here(struct meta *meta, const struct call *call, struct pg_result **out,
+                   struct err *e)
+{
+    const struct effort effort = {.deadline_ms = clock_deadline(meta->timeout_ms)};
+    return insist(meta, call, &effort, NULL, out, e);
+}
+
+enum rc retry_at_primary(struct meta *meta, const struct call *call, struct pg_result **out,
+                         struct err *e)
+{
+    const struct effort effort = brief_effort(meta);
+    return insist(meta, call, &effort, NULL, out, e);
+}
+
+enum rc retry_probe(struct meta *meta, const struct call *call, struct pg_result **out,
+                    struct err *e)
+{
+    struct effort effort = brief_effort(meta);
+    effort.is_probe = true;
+    return insist(meta, call, &effort, NULL, out, e);
+}
+
+/* What was certainly not done because another site's primary is away, is refused. */
+static enum rc refuse_if_away(struct meta *meta, bool is_uncertain, struct err *e)
+{
+    if (e->code != RC_UNAVAILABLE || is_uncertain || !place_is_mirror(meta))
+        return e->code;
+    const struct err why = *e;
+    return err_refused(e, EROFS, "the primary cannot be reached: %s", why.text);
+}
+
+enum rc retry_change(struct meta *meta, const struct call *call, struct pg_result **out,
+                     struct err *e)
+{
+    const struct effort effort = whole_effort(meta);
+    enum rc rc = insist(meta, call, &effort, NULL, out, e);
+    return rc ? refuse_if_away(meta, false, e) : RC_OK;
+}
+
 enum rc retry_read(struct meta *meta, const struct call *call, struct pg_result **out,
                    struct err *e)
 {
-    bool is_uncertain = false; /* of no interest: nothing was changed */
-    return insist(meta, call, clock_deadline(meta->timeout_ms), &is_uncertain, out, e);
+    return place_is_mirror(meta) && freshness_owes(&meta->fresh) ? fresh_read(meta, call, out, e)
+                                                                 : retry_here(meta, call, out, e);
 }
+
+/* ---- mutations ---- */
 
 /* Was the answer that the session is over? Then the operation was not carried out. */
 static bool is_fenced(const struct pg_result *answer)
@@ -156,11 +237,14 @@ static bool is_fenced(const struct pg_result *answer)
     return pg_rows(answer) == 1 && pg_get_int4(answer, 0, pg_column(answer, "err")) == ESTALE;
 }
 
+/* Over, unless it was followed by one at another site: then the operation may be sent there anew.
+ */
 static enum rc fenced(struct meta *meta, const struct lane *lane, struct pg_result **answer,
                       struct err *e)
 {
     pg_result_free(answer);
-    lane_session_lose(&meta->session, lane->sid);
+    if (!meta_session_followed(meta, lane->sid))
+        lane_session_lose(&meta->session, lane->sid);
     return err_fail(e, RC_STALE, "session %llu was ended by another client",
                     (unsigned long long)lane->sid);
 }
@@ -171,14 +255,14 @@ static enum rc fenced(struct meta *meta, const struct lane *lane, struct pg_resu
  * nothing about the earlier.
  */
 static enum rc send_op(struct meta *meta, struct lane *lane, const struct call *call,
-                       uint64_t deadline_ms, struct pg_result **out, struct err *e)
+                       const struct effort *effort, struct pg_result **out, struct err *e)
 {
     call->params[0] = pg_int8((int64_t)lane->sid);
     call->params[1] = pg_int4(lane->number);
     call->params[2] = pg_int8(lane->op + 1);
-    enum rc rc = insist(meta, call, deadline_ms, &lane->is_uncertain, out, e);
+    enum rc rc = insist(meta, call, effort, &lane->is_uncertain, out, e);
     if (rc)
-        return rc;
+        return refuse_if_away(meta, lane->is_uncertain, e);
     if (is_fenced(*out))
         return fenced(meta, lane, out, e);
     if (pg_rows(*out) != 1) {
@@ -191,6 +275,16 @@ static enum rc send_op(struct meta *meta, struct lane *lane, const struct call *
     return RC_OK;
 }
 
+/* The same, for an operation that reads of this handle must show from then on. */
+static enum rc send_shown(struct meta *meta, struct lane *lane, const struct call *call,
+                          const struct effort *effort, struct pg_result **out, struct err *e)
+{
+    enum rc rc = send_op(meta, lane, call, effort, out, e);
+    if (!rc && place_is_mirror(meta))
+        freshness_answered(&meta->fresh, lane->sid, lane->number, lane->op);
+    return rc;
+}
+
 static enum rc check_writable(const struct meta *meta, struct err *e)
 {
     if (meta->is_read_only)
@@ -198,16 +292,23 @@ static enum rc check_writable(const struct meta *meta, struct err *e)
     return RC_OK;
 }
 
-/* Through a free lane, which goes over into *doubt when it becomes uncertain. */
+static enum rc settle(struct meta *meta, struct lane *lane, struct err *e)
+{
+    if (lane_session_id(&meta->session) == 0 && meta_session_need(meta, e))
+        return e->code;
+    return lane_settle(lane, &meta->session, e);
+}
+
+/* Through a free lane, which goes over into *doubt when that failed. */
 static enum rc send_in_free_lane(struct meta *meta, struct lane *doubt, const struct call *call,
-                                 uint64_t deadline_ms, struct pg_result **out, struct err *e)
+                                 const struct effort *effort, struct pg_result **out, struct err *e)
 {
     struct lane *lane;
-    if (lane_take(&meta->lanes, deadline_ms, &lane, e))
+    if (lane_take(&meta->lanes, effort->deadline_ms, &lane, e))
         return e->code;
-    enum rc rc = lane_settle(lane, &meta->session, e);
+    enum rc rc = settle(meta, lane, e);
     if (!rc) {
-        rc = send_op(meta, lane, call, deadline_ms, out, e);
+        rc = send_shown(meta, lane, call, effort, out, e);
         if (rc)
             *doubt = *lane;
     }
@@ -215,15 +316,27 @@ static enum rc send_in_free_lane(struct meta *meta, struct lane *doubt, const st
     return rc;
 }
 
+/* Was the session that refused this lane followed by another? Then the lane begins anew there. */
+static bool begin_anew(struct meta *meta, struct lane *lane, enum rc rc)
+{
+    if (rc != RC_STALE || !lane_session_follows(&meta->session, lane->sid))
+        return false;
+    *lane = (struct lane){.sid = 0};
+    return true;
+}
+
 enum rc retry_doubted(struct meta *meta, struct lane *doubt, const struct call *call,
                       struct pg_result **out, struct err *e)
 {
-    const uint64_t deadline_ms = clock_deadline(meta->timeout_ms);
-    if (check_writable(meta, e))
-        return e->code;
-    if (doubt->is_uncertain)
-        return send_op(meta, doubt, call, deadline_ms, out, e);
-    return send_in_free_lane(meta, doubt, call, deadline_ms, out, e);
+    const struct effort effort = whole_effort(meta);
+    enum rc rc = check_writable(meta, e);
+    if (rc)
+        return rc;
+    do
+        rc = doubt->is_uncertain ? send_shown(meta, doubt, call, &effort, out, e)
+                                 : send_in_free_lane(meta, doubt, call, &effort, out, e);
+    while (begin_anew(meta, doubt, rc));
+    return rc;
 }
 
 enum rc retry_mutation(struct meta *meta, const struct call *call, struct pg_result **out,
@@ -238,8 +351,15 @@ enum rc retry_mutation(struct meta *meta, const struct call *call, struct pg_res
 enum rc retry_in_lane(struct meta *meta, struct lane *lane, const struct call *call,
                       struct pg_result **out, struct err *e)
 {
-    const uint64_t deadline_ms = clock_deadline(meta->timeout_ms);
-    if (check_writable(meta, e) || (!lane->is_uncertain && lane_settle(lane, &meta->session, e)))
-        return e->code;
-    return send_op(meta, lane, call, deadline_ms, out, e);
+    struct effort effort = brief_effort(meta);
+    effort.readonly_ms = effort.deadline_ms;
+    enum rc rc = check_writable(meta, e);
+    if (rc)
+        return rc;
+    do {
+        rc = lane->is_uncertain ? RC_OK : settle(meta, lane, e);
+        if (!rc)
+            rc = send_op(meta, lane, call, &effort, out, e);
+    } while (begin_anew(meta, lane, rc));
+    return rc;
 }

@@ -233,6 +233,8 @@ static enum rc add_meta(const struct internal_facts *facts, struct json *doc, st
         TEXT("MountPoint", facts->mount_point),
         TEXT("Subdir", or_empty(facts->options->subdir)),
         TEXT("AtimeMode", "noatime"),
+        TEXT("Freshness", facts->options->freshness),
+        NUMBER("WaitPrimary", facts->options->wait_primary_ms * MS_NS),
         NUMBER("DirStatFlushPeriod", SECOND_NS),
         NUMBER("SkipDirMtime", 100 * MS_NS),
         NUMBER("Sid", meta_session_id(volume_meta(facts->volume))),

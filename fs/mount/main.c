@@ -43,7 +43,7 @@ struct program {
     struct http_service *http;
     struct volume *volume;
     struct block_cache *cache;
-    struct upkeep *upkeep; /* NULL on a read-only mount */
+    struct upkeep *upkeep; /* NULL on a read-only mount and at a mirror */
     struct mount mount;    /* vfs and session */
     bool is_mounted;
     atomic_bool is_volume_gone;
@@ -67,20 +67,23 @@ static enum rc look_at_format(struct program *p, struct err *e)
 static enum rc open_volume(struct program *p, struct err *e)
 {
     const struct mount_options *o = &p->options;
-    const struct volume_options options = {
+    struct volume_options options = {
         .meta = {.url = p->url,
                  .application = "tarn mount",
                  .max_conns = (unsigned)o->meta_conns,
                  .timeout_ms = (uint64_t)o->meta_timeout_ms,
-                 .is_read_only = o->read_only || o->ro},
+                 .is_read_only = o->read_only || o->ro,
+                 .follows_primary = true,
+                 .primary_url = o->primary_url && *o->primary_url ? o->primary_url : NULL,
+                 .primary_password = getenv("TARN_PRIMARY_PASSWORD"),
+                 .wait_primary_ms = (uint64_t)o->wait_primary_ms},
         .bucket = o->bucket,
         .needs_ready = true,
         .checks_uuid = true,
     };
-    if (volume_open(&p->volume, &options, e))
+    if (options_freshness(o, &options.meta.freshness, e) || volume_open(&p->volume, &options, e))
         return e->code;
-    const struct meta_site *site = meta_site(volume_meta(p->volume));
-    p->is_read_only = options.meta.is_read_only || strcmp(site->role, "mirror") == 0;
+    p->is_read_only = options.meta.is_read_only;
     if (look_at_format(p, e))
         return e->code;
     if (p->is_read_only)
@@ -126,9 +129,11 @@ static void on_crowded(void *arg, ino_num ino, uint32_t indx, bool waits)
     upkeep_crowded(arg, ino, indx, waits);
 }
 
+/* What a mount at a mirror removes or crowds is the primary's agent's to look after. */
 static enum rc open_upkeep(struct program *p, struct err *e)
 {
-    if (p->is_read_only)
+    const struct meta_site *site = meta_site(volume_meta(p->volume));
+    if (p->is_read_only || strcmp(site->role, "primary") != 0)
         return RC_OK;
     const struct upkeep_options options = {.volume = p->volume, .has_jobs = !p->options.no_bgjob};
     if (upkeep_open(&p->upkeep, &options, e))
@@ -339,6 +344,15 @@ static enum rc open_ids(struct program *p, struct err *e)
     return ids_open(&p->mount.ids, &ids, e);
 }
 
+/* With --freshness strict the kernel asks each time. Also at a primary: it may become a mirror. */
+static void forget_at_once(struct program *p)
+{
+    struct mount_options *o = &p->options;
+    p->mount.is_strict = strcmp(o->freshness, "strict") == 0;
+    if (p->mount.is_strict)
+        o->attr_ms = o->entry_ms = o->dir_entry_ms = o->negative_entry_ms = 0;
+}
+
 static enum rc prepare(struct program *p, const char *const *arguments, struct err *e)
 {
     const struct mount_options *o = &p->options;
@@ -349,6 +363,7 @@ static enum rc prepare(struct program *p, const char *const *arguments, struct e
         return e->code;
     p->redacted_url = url_redact(p->url);
     p->mount.redacted_url = p->redacted_url ? p->redacted_url : "";
+    forget_at_once(p);
     p->mount.attr_seconds = (double)o->attr_ms / 1000;
     p->mount.entry_seconds = (double)o->entry_ms / 1000;
     p->mount.dir_entry_seconds = (double)o->dir_entry_ms / 1000;

@@ -29,7 +29,8 @@ struct mount {
     struct told *told;
     struct ids *ids; /* NULL: everybody is who he is */
     struct fuse_session *session;
-    bool has_acls; /* the volume's setting when it was mounted */
+    bool has_acls;  /* the volume's setting when it was mounted */
+    bool is_strict; /* the kernel is to believe nothing for longer than a request */
     double attr_seconds, entry_seconds, dir_entry_seconds; /* kernel cache times */
     double negative_seconds;                               /* of names that do not exist */
     int umask;                                             /* goes before the caller's; -1: none */

@@ -40,7 +40,7 @@ static const struct conf_option options[] = {
     {.name = "rw",
      .type = CONF_FLAG,
      .offset = AT(rw),
-     .help = "accepted for mount(8); a mirror can be mounted read-only alone"},
+     .help = "accepted for mount(8); the default"},
     {.name = "no-allow-other",
      .type = CONF_FLAG,
      .offset = AT(no_allow_other),
@@ -123,6 +123,28 @@ static const struct conf_option options[] = {
      .group = "Metadata",
      .offset = AT(negative_entry_ms),
      .help = "time the kernel may remember that a name does not exist"},
+
+    {.name = "freshness",
+     .type = CONF_STRING,
+     .default_text = "session",
+     .group = "Mirrors",
+     .offset = AT(freshness),
+     .help =
+         "what a mirror shows: eventual, session (your own changes too) or strict (everybody's)"},
+    {.name = "wait-primary",
+     .type = CONF_DURATION,
+     .unit = "s",
+     .default_text = "0s",
+     .min = 0,
+     .max = DAY_MS,
+     .group = "Mirrors",
+     .offset = AT(wait_primary_ms),
+     .help = "how long a change waits for a primary that is away, before it fails with EROFS"},
+    {.name = "primary",
+     .type = CONF_STRING,
+     .group = "Mirrors",
+     .offset = AT(primary_url),
+     .help = "URL of the primary's database, instead of the one that the mirror knows"},
 
     {.name = "atime-mode",
      .type = CONF_STRING,
@@ -307,9 +329,20 @@ const struct conf_command mount_command = {
     .summary = "Mount a volume.",
     .details =
         "META-URL is postgres://USER@HOST[:PORT]/DATABASE. The password is taken from the URL,\n"
-        "META_PASSWORD or libpq's passfile. A mirror is mounted read-only, and only once it is\n"
-        "consistent. Without --background the program stays in the foreground; it leaves cleanly on\n"
-        "SIGTERM and SIGINT, and when the file system is unmounted.\n"
+        "META_PASSWORD or libpq's passfile. Without --background the program stays in the foreground;\n"
+        "it leaves cleanly on SIGTERM and SIGINT, and when the file system is unmounted.\n"
+        "\n"
+        "A mirror can be mounted once it is consistent. Reads are answered from its own database, and\n"
+        "changes and file locks go to the primary's, in one exchange each; the first of them begins\n"
+        "the session there. The password for it is taken from TARN_PRIMARY_PASSWORD or the passfile.\n"
+        "While the primary is away, reads go on and changes fail with EROFS (see --wait-primary).\n"
+        "--freshness says what a read must show; what is not here yet is waited for a little, then\n"
+        "asked of the primary, and never answered from what is older:\n"
+        "  eventual  what has arrived\n"
+        "  session   all that this mount has done or seen before\n"
+        "  strict    all that any client has done before; the kernel keeps no attributes and names\n"
+        "At a primary all three mean that an open sees what was closed before. A mount follows when\n"
+        "its site becomes the primary, or another one does.\n"
         "\n"
         "--map-ids is for sites that number their users differently. Each line of its file gives the\n"
         "number that a user or group has in the volume; the number here is looked up by name at the\n"
@@ -354,6 +387,18 @@ enum rc options_umask(const struct mount_options *o, int *out, struct err *e)
                         o->umask);
     *out = (int)value;
     return RC_OK;
+}
+
+enum rc options_freshness(const struct mount_options *o, enum meta_freshness *out, struct err *e)
+{
+    static const char *const names[] = {"eventual", "session", "strict"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(o->freshness, names[i]) == 0) {
+            *out = (enum meta_freshness)i; /* in their order */
+            return RC_OK;
+        }
+    return err_fail(e, RC_INVALID, "--freshness must be eventual, session or strict, not \"%s\"",
+                    o->freshness);
 }
 
 enum rc options_atime(const struct mount_options *o, enum atime_mode *out, struct err *e)

@@ -22,6 +22,9 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
     want(conn, FUSE_CAP_POSIX_ACL, m->has_acls && !ids_squashes_all(m->ids));
     want(conn, FUSE_CAP_CACHE_SYMLINKS, true);
     want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
+    /* A listing would prime names that must be asked for again anyway. */
+    if (m->is_strict)
+        want(conn, FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO, false);
     want(conn, FUSE_CAP_AUTO_INVAL_DATA, true);
     want(conn, FUSE_CAP_HANDLE_KILLPRIV, true);
     want(conn, FUSE_CAP_POSIX_LOCKS, true);

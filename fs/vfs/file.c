@@ -231,7 +231,7 @@ static enum rc check_write(const struct vfs_file *file, struct err *e)
         return err_refused(e, EBADF, "the file is not open for writing");
     if (flags_of(file->inode) & NODE_IMMUTABLE)
         return err_refused(e, EPERM, "the file is immutable");
-    return RC_OK;
+    return meta_check_primary(file->vfs->meta, e); /* before bytes pile up that may be lost */
 }
 
 enum rc vfs_check_append(struct vfs_file *file, int flags, bool is_page, struct err *e)

@@ -116,7 +116,7 @@ struct vfs {
 /* Release the directories that are still open, when nobody uses them any more. */
 void vfs_release_dirs(struct vfs *vfs);
 
-/* RC_REFUSED with EROFS on a read-only mount. */
+/* RC_REFUSED with EROFS on a read-only mount, and while the primary is away from this site. */
 MUST_CHECK enum rc vfs_check_writable(const struct vfs *vfs, struct err *e);
 
 /* The number inside the volume of one that the kernel uses. */

@@ -102,8 +102,9 @@ static void tend_session(void *arg)
     uint64_t next_beat = clock_deadline(HEARTBEAT_MS);
 
     while (wait_tick(vfs)) {
+        const bool is_back = meta_tend(vfs->meta);
         flush_usage(vfs, &usage_fails);
-        if (clock_left(next_beat))
+        if (!is_back && clock_left(next_beat))
             continue;
         struct err e = ERR_INIT;
         struct meta_vitals vitals;

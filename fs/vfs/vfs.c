@@ -156,7 +156,9 @@ enum rc vfs_close(struct vfs **vfs, struct err *e)
 
 enum rc vfs_check_writable(const struct vfs *vfs, struct err *e)
 {
-    return vfs->is_read_only ? err_refused(e, EROFS, "the mount is read-only") : RC_OK;
+    if (vfs->is_read_only)
+        return err_refused(e, EROFS, "the mount is read-only");
+    return meta_check_primary(vfs->meta, e);
 }
 
 void vfs_on_invalidate(struct vfs *vfs, void (*notify)(void *arg, ino_num ino), void *arg)

@@ -336,7 +336,7 @@ enum rc volume_put_block_to(struct volume *v, struct store *to, struct block_id 
 enum rc volume_put_block(struct volume *v, struct block_id block, const uint8_t *plain,
                          uint64_t deadline_ms, struct err *e)
 {
-    return volume_put_block_to(v, chain_of(v)->top, block, plain, deadline_ms, e);
+    return volume_put_block_to(v, chain_of(v)->origin, block, plain, deadline_ms, e);
 }
 
 enum rc volume_remove_block(struct volume *v, struct block_id block, uint64_t deadline_ms,

@@ -90,7 +90,10 @@ MUST_CHECK enum rc volume_get_block_from(struct volume *volume, struct store *fr
                                          struct block_id block, struct block_sums sums,
                                          uint8_t *plain, uint64_t deadline_ms, struct err *e);
 
-/* Encode and store one block; durable on RC_OK. */
+/*
+ * Encode and store one block where the volume's primary writes; durable on RC_OK. A mirror's own
+ * bucket gets it as it gets all others, by the syncer.
+ */
 MUST_CHECK enum rc volume_put_block(struct volume *volume, struct block_id block,
                                     const uint8_t *plain, uint64_t deadline_ms, struct err *e);
 

@@ -19,7 +19,7 @@ TEST("lanes of a session have numbers of their own, which a settled lane keeps")
     struct lane a = {.sid = 0}, b = {.sid = 0};
     struct err e = ERR_INIT;
     lane_session_init(&session);
-    lane_session_set(&session, 5);
+    lane_session_set(&session, 5, 0);
     CHECK_OK(lane_settle(&a, &session, &e), &e);
     CHECK_OK(lane_settle(&b, &session, &e), &e);
     CHECK(a.number != b.number);
@@ -37,7 +37,7 @@ TEST("an uncertain lane gives up its number for one that was never used")
     struct lane a = {.sid = 0}, b = {.sid = 0};
     struct err e = ERR_INIT;
     lane_session_init(&session);
-    lane_session_set(&session, 5);
+    lane_session_set(&session, 5, 0);
     CHECK_OK(lane_settle(&a, &session, &e), &e);
     CHECK_OK(lane_settle(&b, &session, &e), &e);
     a.op = 3;
@@ -55,14 +55,14 @@ TEST("a lost session refuses until another begins, where lanes start anew")
     struct lane a = {.sid = 0};
     struct err e = ERR_INIT;
     lane_session_init(&session);
-    lane_session_set(&session, 5);
+    lane_session_set(&session, 5, 0);
     CHECK_OK(lane_settle(&a, &session, &e), &e);
     lane_session_lose(&session, 4); /* word about an older session comes late */
     CHECK_OK(lane_settle(&a, &session, &e), &e);
     lane_session_lose(&session, 5);
     CHECK(lane_session_is_lost(&session));
     CHECK_RC(lane_settle(&a, &session, &e), RC_STALE);
-    lane_session_set(&session, 6);
+    lane_session_set(&session, 6, 0);
     a.op = 9;
     CHECK_OK(lane_settle(&a, &session, &e), &e);
     CHECK_EQ(a.sid, 6);
@@ -86,4 +86,21 @@ TEST("lanes are taken in order, so that few are used, until a deadline passes wi
     CHECK_OK(lane_take(&pool, clock_ms(), &late, &e), &e);
     CHECK(late == taken[3]);
     lane_pool_deinit(&pool);
+}
+
+TEST("what a session refused may be sent again only in the one that followed it")
+{
+    struct lane_session session;
+    lane_session_init(&session);
+    lane_session_set(&session, 5, 0);
+    CHECK(!lane_session_follows(&session, 5));
+    lane_session_follow(&session, 9, 1);
+    CHECK(lane_session_follows(&session, 5));
+    CHECK_EQ(lane_session_id(&session), 9);
+    CHECK_EQ(lane_session_epoch(&session), 1);
+    lane_session_lose(&session, 9);
+    lane_session_set(&session, 10, 1);
+    CHECK(!lane_session_follows(&session, 9));
+    CHECK(!lane_session_follows(&session, 5));
+    lane_session_deinit(&session);
 }
