@@ -6,9 +6,10 @@
  *   fence     old primary  read-only, sessions ended                        yes
  *   drain     both         a marker behind everything has arrived           nothing to undo
  *   slots     mirror       apply stops; slots at exactly this point         yes
- *   switch    mirror       ONE transaction: role, epoch, numbers            NO: from here on
- * forward mark      buckets      the object tarn/epoch demote    old primary  ONE transaction: a
- * mirror, from its slot on finish    mirror       the old subscription goes
+ *   switch    mirror       ONE transaction: role, epoch, numbers            NO: forward
+ *   mark      buckets      the object tarn/epoch                            only from here
+ *   demote    old primary  ONE transaction: a mirror, from its slot on
+ *   finish    mirror       the old subscription goes
  *
  * A promotion by force has no prepare, slots and demote; it claims the epoch in the old bucket,
  * where that answers, before it switches. What has been done is known by the databases themselves

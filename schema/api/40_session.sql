@@ -78,6 +78,16 @@ BEGIN
       FROM tarn_1.statfs() AS u;
 END $$;
 
+-- A session of the primary before this one: for an hour after the switch its client may come and ask,
+-- under the old numbers, which of its operations were carried out before. Whose answer is taken away too
+-- early sends them anew, and they are carried out twice.
+CREATE FUNCTION tarn_1.is_settling(_sid int8) RETURNS bool
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM tarn.promotion AS p
+                    WHERE p.switched_at > clock_timestamp() - interval '1 hour'
+                      AND _sid < p.epoch << 32)
+$$;
+
 -- End a session, or finish what a client that was cut off left behind; doing it twice is harmless.
 --
 -- The session row is locked first, so that no lane can be begun. Deleting the slots waits for the
@@ -94,7 +104,7 @@ DECLARE
     _owners int8[] := '{}';
 BEGIN
     PERFORM FROM public.jfs_session2 AS s WHERE s.sid = _sid FOR UPDATE;
-    DELETE FROM tarn.slot AS s WHERE s.sid = _sid;
+    DELETE FROM tarn.slot AS s WHERE s.sid = _sid AND NOT tarn_1.is_settling(_sid);
     DELETE FROM public.jfs_flock AS f WHERE f.sid = _sid;
     DELETE FROM public.jfs_plock AS p WHERE p.sid = _sid;
     FOR _ino IN SELECT s.inode FROM public.jfs_sustained AS s WHERE s.sid = _sid ORDER BY 1 LOOP

@@ -103,12 +103,14 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- Lanes of sessions that a stock client has ended: it knows of nothing but the session's row.
+-- Lanes of sessions that a stock client has ended, which knows of nothing but the session's row, and of
+-- those that ended with the primary before.
 CREATE FUNCTION tarn_1.orphan_lanes() RETURNS TABLE (lanes int8)
 LANGUAGE sql VOLATILE AS $$
     WITH gone AS (
         DELETE FROM tarn.slot AS l
          WHERE NOT EXISTS (SELECT FROM public.jfs_session2 AS s WHERE s.sid = l.sid)
+           AND NOT tarn_1.is_settling(l.sid)
         RETURNING 1)
     SELECT count(*) FROM gone
 $$;

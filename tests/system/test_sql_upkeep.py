@@ -12,7 +12,7 @@ from harness.sql_volume import SCHEMA, SqlVolume
 from harness.volume import TRASH_INODE
 
 ROOT, FILE, OTHER, DIRECTORY = 1, 100, 101, 102
-EEXIST = 17
+EEXIST, ESTALE = 17, 116
 HOUR = 3600
 
 
@@ -33,7 +33,8 @@ def made_volume(cluster):
     name = cluster.create_database()
     made = SqlVolume(cluster, name)
     set_format(made, TrashDays=0)
-    for file in ("50_primary", "70_upkeep", "74_trash_upkeep", "75_compact"):
+    for file in ("50_primary", "53_heal", "70_upkeep", "72_margin", "74_trash_upkeep",
+                 "75_compact"):
         made.db.execute((SCHEMA / "api" / f"{file}.sql").read_text(encoding="utf-8"))
     made.db.execute("UPDATE jfs_counter SET value = 1000 WHERE name = 'nextInode'")
     made.db.execute("INSERT INTO tarn.local_site (name, role, state) VALUES ('home', 'primary', '')")
@@ -190,6 +191,24 @@ def test_lanes_that_a_stock_reaper_left_go_and_the_others_stay(volume, sessions)
     assert alive.read("orphan_lanes").lanes == 1
     assert volume.query("SELECT sid FROM tarn.slot") == [(alive.sid,)]
     assert alive.read("orphan_lanes").lanes == 0
+
+
+def test_who_comes_from_the_primary_before_still_learns_what_was_done(volume, sessions):
+    """Its sessions stayed behind. What it was not answered must neither be lost nor done again."""
+    before, reaped = sessions(), sessions()
+    for name, session in ((b"a", before), (b"b", reaped)):
+        assert session.mkdir(ROOT, name, 200 + session.sid).err == 0
+    volume.db.execute("DELETE FROM jfs_session2 WHERE sid = %s", [before.sid])
+    volume.db.execute("INSERT INTO tarn.promotion (id, kind, old_site, old_system, epoch, switched_at)"
+                      " VALUES (1, 'planned', 'x', '1', 1, now())")
+    assert before.read("orphan_lanes").lanes == 0
+    assert before.read("session_close", reaped.sid).err == 0
+    for name, session in ((b"a", before), (b"b", reaped)):
+        assert session.mkdir(ROOT, name, 200 + session.sid, op=session.op).err == 0
+    assert reaped.mkdir(ROOT, b"b2", 300).err == ESTALE
+    volume.db.execute("UPDATE tarn.promotion SET switched_at = now() - interval '61 min'")
+    assert before.read("orphan_lanes").lanes == 1
+    assert before.mkdir(ROOT, b"a", 200 + before.sid, op=before.op).err == ESTALE
 
 
 # ---- files and slices
