@@ -31,6 +31,11 @@ MUST_CHECK enum rc pg_open(struct pg **out, const struct pg_options *options, ui
                            struct err *e);
 void pg_close(struct pg **pg);
 bool pg_is_open(const struct pg *pg);
+/*
+ * Let nobody use the connection any more, and wake who waits for its socket: what is on its way
+ * ends as UNCERTAIN. Any thread.
+ */
+void pg_give_up(struct pg *pg);
 
 /* A parameter in binary form, or NULL. Built by the helpers below; borrowed until the call ends. */
 struct pg_param {

@@ -58,9 +58,6 @@ enum rc pg_fail(struct pg *pg, const PGresult *result, enum pg_phase phase, stru
 /* The connection is lost. Fail: UNAVAILABLE if nothing was sent, else UNCERTAIN. */
 enum rc pg_lost(struct pg *pg, enum pg_phase phase, struct pg_words *words, struct err *e);
 
-/* Let nobody use the connection any more, and wake who waits for its socket. */
-void pg_give_up(struct pg *pg);
-
 /* Fail to connect: libpq keeps the SQLSTATE of a refused start-up in its text only. */
 enum rc pg_connect_failed(struct pg *pg, struct err *e);
 

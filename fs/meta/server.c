@@ -94,6 +94,9 @@ static enum rc send_call(struct server *server, struct conn *conn, const struct 
     enum rc rc =
         pg_call_shared(conn->pg, call->sql, call->params, call->count, deadline_ms, out, words, e);
     metric_observe_us(&call_time, clock_us() - began_us);
+    /* Read-only is a session's setting from its beginning on, also after the database's is gone. */
+    if (strcmp(words->sqlstate, "25006") == 0)
+        pg_give_up(conn->pg);
     return rc;
 }
 

@@ -11,7 +11,7 @@
 static enum rc ask(struct meta *meta, const struct call *call, const char *what,
                    struct pg_result **out, struct err *e)
 {
-    if (retry_read(meta, call, out, e))
+    if (retry_at_primary(meta, call, out, e))
         return err_note(e, "%s", what);
     if (pg_rows(*out) > 0)
         return RC_OK;
@@ -46,7 +46,7 @@ static enum rc ask_list(struct meta *meta, const struct call *call, const char *
 {
     auto_result struct pg_result *answer = NULL;
     *out = (struct number_list){0};
-    if (retry_read(meta, call, &answer, e))
+    if (retry_at_primary(meta, call, &answer, e))
         return err_note(e, "%s", what);
     const size_t rows = (size_t)pg_rows(answer);
     out->items = calloc(rows ? rows : 1, sizeof(*out->items));
@@ -90,7 +90,7 @@ enum rc meta_followers(struct meta *meta, meta_follower_visit visit, void *arg, 
 {
     const struct call call = {"SELECT * FROM tarn_1.followers_watch()", NULL, 0, true};
     auto_result struct pg_result *r = NULL;
-    if (retry_read(meta, &call, &r, e))
+    if (retry_at_primary(meta, &call, &r, e))
         return err_note(e, "followers_watch");
     const int site = pg_column(r, "site"), is_awaited = pg_column(r, "is_awaited");
     const int silent_s = pg_column(r, "silent_s");
@@ -175,7 +175,7 @@ enum rc meta_doomed_take(struct meta *meta, int32_t limit, int32_t lease_s,
     struct pg_param params[] = {pg_int4(limit), pg_int4(lease_s)};
     *out = NULL;
     *count = 0;
-    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.doomed_take($1,$2)", params), &r, e))
+    if (retry_at_primary(meta, CALL_LONG("SELECT * FROM tarn_1.doomed_take($1,$2)", params), &r, e))
         return err_note(e, "doomed_take");
     const size_t rows = (size_t)pg_rows(r);
     struct meta_doomed *list = calloc(rows ? rows : 1, sizeof(*list));
@@ -327,7 +327,8 @@ enum rc meta_dir_stats_differ(struct meta *meta, uint64_t *at, int32_t count,
     *out = NULL;
     *found = 0;
     *at = 0;
-    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.dir_stats_differ($1,$2)", params), &r, e))
+    if (retry_at_primary(meta, CALL_LONG("SELECT * FROM tarn_1.dir_stats_differ($1,$2)", params),
+                         &r, e))
         return err_note(e, "dir_stats_differ");
     const int rows = pg_rows(r);
     struct meta_drift *list = calloc((size_t)rows + 1, sizeof(*list));
@@ -375,7 +376,8 @@ enum rc meta_chunk_records(struct meta *meta, ino_num ino, uint32_t indx, int32_
     buf_init(&out->sums, RECORDS_BYTES_MAX);
     out->total = 0;
     out->begun = 0;
-    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.chunk_records($1,$2,$3)", params), &r, e))
+    if (retry_at_primary(meta, CALL_LONG("SELECT * FROM tarn_1.chunk_records($1,$2,$3)", params),
+                         &r, e))
         return err_note(e, "chunk_records");
     if (pg_rows(r) == 0)
         return RC_OK;
@@ -424,7 +426,8 @@ enum rc meta_crowded_chunks(struct meta *meta, uint64_t *at, int32_t count, int3
     *out = NULL;
     *found = 0;
     *at = 0;
-    if (retry_read(meta, CALL_LONG("SELECT * FROM tarn_1.crowded_chunks($1,$2,$3)", params), &r, e))
+    if (retry_at_primary(meta, CALL_LONG("SELECT * FROM tarn_1.crowded_chunks($1,$2,$3)", params),
+                         &r, e))
         return err_note(e, "crowded_chunks");
     const size_t rows = (size_t)pg_rows(r);
     struct meta_chunk *list = calloc(rows ? rows : 1, sizeof(*list));

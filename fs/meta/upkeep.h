@@ -3,7 +3,8 @@
  *
  * Every verb may be repeated: it looks for work and does it. So none needs a session or a lane, and
  * each waits for a restarting server as all calls do. Work comes in batches of the caller's size,
- * one transaction each.
+ * one transaction each. A client whose site has become a mirror works at the primary: rows of a
+ * mirror are not its own to change.
  *
  * Threads any · Blocking waits for PostgreSQL
  * Units   seconds where a name says _s, by the clock of the database
