@@ -183,7 +183,8 @@ BEGIN
 END $$;
 
 -- A mirror's tables are written by replication alone. Made where a primary has become a mirror: its
--- stock clients are still there, and try again.
+-- clients are still there, and try again. Ours are told by it to look for the new primary, before they
+-- take away a lane here that goes on there.
 CREATE FUNCTION tarn_1.mirror_guard() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
@@ -201,8 +202,9 @@ DECLARE
 BEGIN
     -- A lock is taken only where there is something to do: readers would be waited for.
     FOR _table IN SELECT c.oid::regclass FROM pg_class c
-                   WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
-                     AND c.relname LIKE 'jfs\_%'
+                   WHERE c.relkind = 'r'
+                     AND (c.relnamespace = 'public'::regnamespace AND c.relname LIKE 'jfs\_%'
+                          OR c.oid IN (SELECT r.relation FROM tarn_1.replicated_tables() r))
                      AND _is_guarded <> EXISTS (SELECT FROM pg_trigger t
                                                  WHERE t.tgrelid = c.oid
                                                    AND t.tgname = 'tarn_mirror_guard') LOOP

@@ -149,11 +149,12 @@ class Cluster:
                 db.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(quoted))
                 db.execute(sql.SQL("DROP SUBSCRIPTION {}").format(quoted))
         with self.connect("postgres") as db:
-            db.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
-                       " WHERE database = %s AND active", [name])
 
             def dropped():
                 try:
+                    # Each time: a site that still follows this one comes back.
+                    db.execute("SELECT pg_terminate_backend(active_pid, 1000)"
+                               " FROM pg_replication_slots WHERE database = %s AND active", [name])
                     db.execute("SELECT pg_drop_replication_slot(slot_name)"
                                " FROM pg_replication_slots WHERE database = %s", [name])
                     db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
