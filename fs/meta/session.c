@@ -215,7 +215,7 @@ static bool follow(struct meta *meta, uint64_t sid)
 {
     struct err e = ERR_INIT;
     struct grant grant;
-    int64_t epoch;
+    int64_t epoch = 0;
     place_suspect(meta);
     if (!may_follow(meta, sid) || ask_epoch(meta, &epoch, &e) ||
         epoch <= lane_session_epoch(&meta->session) || ask_session(meta, &grant, &e))
