@@ -19,7 +19,7 @@ struct pg_result *fake_result(const char *const *names, int count)
     }
     struct pg_result *result = malloc(sizeof(*result));
     CHECK(result != NULL);
-    result->tuples = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
+    *result = (struct pg_result){.tuples = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK)};
     CHECK(PQsetResultAttrs(result->tuples, count, columns));
     for (int i = 0; i < count; i++)
         CHECK(PQsetvalue(result->tuples, 0, i, NULL, -1));
