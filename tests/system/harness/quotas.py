@@ -36,4 +36,6 @@ def owned(volume):
 def assert_owners(volume):
     rows = {(kind, key): tuple(used) for kind, key, *used in volume.query(
         "SELECT qtype, qkey, used_space, used_inodes FROM jfs_user_group_quota")}
-    assert {key: used for key, used in rows.items() if used != (0, 0)} == owned(volume)
+    counted = {key: used for key, used in rows.items() if used != (0, 0)}
+    there = owned(volume)
+    assert counted == there, f"counted {counted}, and there is {there}"
